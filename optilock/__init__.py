@@ -1,0 +1,44 @@
+"""Optimistic locking for Django: no update is ever lost.
+
+Names are imported on first use, because a model can't be imported while
+Django's app registry is still loading.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from optilock.exceptions import RecordDeletedError, RecordModifiedError
+    from optilock.fields import IntegerVersionField
+    from optilock.models import VersionedModel
+    from optilock.query import VersionedManager, VersionedQuerySet
+
+__all__ = [
+    "IntegerVersionField",
+    "RecordDeletedError",
+    "RecordModifiedError",
+    "VersionedManager",
+    "VersionedModel",
+    "VersionedQuerySet",
+]
+
+_MODULES = {
+    "IntegerVersionField": "fields",
+    "RecordDeletedError": "exceptions",
+    "RecordModifiedError": "exceptions",
+    "VersionedManager": "query",
+    "VersionedModel": "models",
+    "VersionedQuerySet": "query",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,92 @@
+"""System checks: holes in the lock that would otherwise be silent.
+
+The field checks its own options; what needs a look at whole models is here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from django.apps import AppConfig, apps
+from django.core import checks
+from django.db import models
+
+from optilock.fields import IntegerVersionField
+from optilock.query import VersionedQuerySet
+
+
+def check_versioned_models(
+    *, app_configs: Sequence[AppConfig] | None, **kwargs: Any
+) -> list[checks.CheckMessage]:
+    """Check every model with a version field."""
+    configs = apps.get_app_configs() if app_configs is None else app_configs
+    return [
+        message
+        for config in configs
+        for model in config.get_models()
+        for message in _check_model(model)
+    ]
+
+
+def _check_model(model: type[models.Model]) -> Iterator[checks.CheckMessage]:
+    meta = model._meta
+    versions = [f for f in meta.concrete_fields if isinstance(f, IntegerVersionField)]
+    if not versions:
+        return
+    if len(versions) > 1:
+        names = ", ".join(str(field) for field in versions)
+        yield checks.Error(
+            f"{meta.label} has more than one version field: {names}.",
+            hint="A row has one version. Keep the one of the topmost parent.",
+            obj=model,
+            id="optilock.E004",
+        )
+    elif meta.parents and versions[0] in meta.local_fields and not meta.proxy:
+        roots = ", ".join(parent._meta.label for parent in meta.parents)
+        yield checks.Error(
+            f"{versions[0]} is on a child model: saves of {roots} don't see it.",
+            hint=f"Move the version field to {roots}.",
+            obj=model,
+            id="optilock.E005",
+        )
+    yield from _check_managers(model)
+    yield from _check_on_delete(model)
+
+
+def _check_managers(model: type[models.Model]) -> Iterator[checks.CheckMessage]:
+    for manager in model._meta.managers:
+        if not issubclass(type(manager.get_queryset()), VersionedQuerySet):
+            yield checks.Warning(
+                f"{model._meta.label}.{manager.name} doesn't raise the version in "
+                f"update(), so whoever holds one of the rows overwrites the update.",
+                hint=(
+                    f"Declare {manager.name} = VersionedManager() on the model, or "
+                    f"derive the manager's queryset from VersionedQuerySet."
+                ),
+                obj=model,
+                id="optilock.W001",
+            )
+
+
+def _check_on_delete(model: type[models.Model]) -> Iterator[checks.CheckMessage]:
+    for field in model._meta.local_fields:
+        on_delete = getattr(field.remote_field, "on_delete", None)
+        if on_delete is None or on_delete in (
+            models.CASCADE,
+            models.PROTECT,
+            models.RESTRICT,
+            models.DO_NOTHING,
+            getattr(models, "DB_CASCADE", models.CASCADE),
+        ):
+            continue
+        yield checks.Warning(
+            f"When a {field.remote_field.model._meta.label} is deleted, {field} is "
+            f"changed without raising the version of its row.",
+            hint=(
+                "Whoever holds the row puts the old value back with the next save. "
+                "Use CASCADE, PROTECT or RESTRICT, or silence this check."
+            ),
+            obj=field,
+            id="optilock.W002",
+        )

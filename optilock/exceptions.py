@@ -1,0 +1,99 @@
+"""What is raised when a write is refused."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.db import DatabaseError
+
+if TYPE_CHECKING:
+    from django.db.models import Model
+
+
+class RecordModifiedError(DatabaseError):
+    """A write was refused: the row isn't at the version the instance holds.
+
+    Nothing was written. Reload the instance and apply the change again.
+
+    On Django 6.0 and later the error is an instance of the model's
+    ``NotUpdated`` as well, which is what Django itself raises for a forced
+    update that matches no row.
+
+    Attributes:
+        instance: the model instance that could not be written.
+        model: its class.
+        pk: its primary key (a tuple for a composite one).
+        using: alias of the database that refused the write.
+        expected_version: the number the instance holds.
+        current_version: the number in the row, ``None`` if the row is gone.
+    """
+
+    def __new__(cls, *args: Any, instance: Model, **kwargs: Any) -> RecordModifiedError:
+        not_updated = getattr(instance, "NotUpdated", cls)
+        if not issubclass(cls, not_updated):
+            namespace = {
+                "__module__": cls.__module__,
+                "__qualname__": cls.__qualname__,
+                "_declared": cls,
+            }
+            cls = type(cls.__name__, (cls, not_updated), namespace)
+        return super().__new__(cls)
+
+    def __init__(
+        self,
+        *,
+        instance: Model,
+        using: str,
+        expected_version: int,
+        current_version: int | None,
+    ) -> None:
+        self.instance = instance
+        self.model = type(instance)
+        self.pk = instance.pk
+        self.using = using
+        self.expected_version = expected_version
+        self.current_version = current_version
+        super().__init__(self._message())
+
+    def _message(self) -> str:
+        row = f"{self.model._meta.label} with pk {self.pk!r}"
+        if self.current_version is None:
+            return (
+                f"{row} was not written: the row is gone (deleted, or not in the "
+                f"database {self.using!r}); version {self.expected_version} was "
+                f"expected. To store the object as a new row, use "
+                f"save(force_insert=True)."
+            )
+        if self.current_version == self.expected_version:
+            return (
+                f"{row} was not written: the UPDATE matched no row, although the row "
+                f"is at the expected version {self.expected_version}. A trigger, a "
+                f"rule, row security or another package's condition holds the row "
+                f"back, or somebody put the number back."
+            )
+        return (
+            f"{row} was not written: it was changed by somebody else in the meantime "
+            f"(expected version {self.expected_version}, found "
+            f"{self.current_version}). Reload it and apply the change again."
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (
+            getattr(type(self), "_declared", type(self)),
+            {
+                "instance": self.instance,
+                "using": self.using,
+                "expected_version": self.expected_version,
+                "current_version": self.current_version,
+            },
+        )
+
+
+class RecordDeletedError(RecordModifiedError):
+    """A write was refused: the row is gone. ``current_version`` is ``None``."""
+
+
+def _rebuild(
+    cls: type[RecordModifiedError], attributes: dict[str, Any]
+) -> RecordModifiedError:
+    return cls(**attributes)

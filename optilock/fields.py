@@ -1,0 +1,360 @@
+"""The version field, and the lock it puts on its model's ``save()``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import wraps
+from types import MethodType
+from typing import TYPE_CHECKING, Any
+
+from django.core import checks
+from django.db import connections, models, router
+from django.db.models.expressions import Expression
+from django.db.models.query_utils import DeferredAttribute
+
+from optilock import rollback
+from optilock.exceptions import RecordDeletedError, RecordModifiedError
+
+if TYPE_CHECKING:
+    from django.db.backends.base.base import BaseDatabaseWrapper
+    from django.db.models.sql.compiler import SQLCompiler
+
+
+class NextVersion(Expression):
+    """``"version" + 1`` in the ``SET`` of an ``UPDATE``.
+
+    What ``F("version") + 1`` renders, at a fraction of its cost.
+    """
+
+    def __init__(self, field: models.Field[Any, Any]) -> None:
+        super().__init__(output_field=field)
+
+    def resolve_expression(self, *args: Any, **kwargs: Any) -> NextVersion:
+        return self
+
+    def as_sql(
+        self, compiler: SQLCompiler, connection: BaseDatabaseWrapper
+    ) -> tuple[str, tuple[Any, ...]]:
+        return f"{connection.ops.quote_name(self.output_field.column)} + 1", ()
+
+
+class _Expected(int):
+    """The version that ``pre_save()`` hands to an update.
+
+    A raw save (a fixture being loaded) doesn't call ``pre_save()``: a plain
+    number among the values of an update is one to be stored as it is.
+    """
+
+
+class _VersionAttribute(DeferredAttribute):
+    """Reads a version that was left out by ``only()`` or ``defer()``.
+
+    The number isn't kept on the instance, and the next save is refused as
+    before: it belongs to the row as it is now, the instance's other values to
+    the row as it was.
+    """
+
+    def __get__(self, instance: Any, cls: Any = None) -> Any:
+        attname = self.field.attname
+        if instance is None or attname in vars(instance):
+            return super().__get__(instance, cls)
+        # Django 6.1's FETCH_PEERS loads the value for all instances of a query.
+        peers = [
+            peer
+            for reference in getattr(instance._state, "peers", ())
+            if (peer := reference()) is not None and attname not in vars(peer)
+        ]
+        try:
+            return super().__get__(instance, cls)
+        finally:
+            for unlocked in (instance, *peers):
+                vars(unlocked).pop(attname, None)
+
+
+class IntegerVersionField(models.BigIntegerField):  # type: ignore[type-arg]
+    """A row's version: 1 when it is inserted, one more with each write.
+
+    A model with this field is locked: ``save()`` updates the row only if it is
+    still at the version the instance holds, in one statement, and raises
+    ``RecordModifiedError`` if it isn't.
+
+    The number is a 64-bit integer, not null, with a default in the database.
+    It isn't editable. Assigning to it by hand changes what is checked.
+    """
+
+    description = "Version number for optimistic locking"
+    descriptor_class = _VersionAttribute
+    _defaults = {"default": 1, "db_default": 1, "editable": False}
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        for option, value in self._defaults.items():
+            kwargs.setdefault(option, value)
+        super().__init__(*args, **kwargs)
+
+    def deconstruct(self) -> Any:
+        name, path, args, kwargs = super().deconstruct()
+        # Only what differs from the defaults goes into a migration.
+        kwargs.setdefault("editable", True)
+        for option, value in self._defaults.items():
+            if kwargs[option] == value:
+                del kwargs[option]
+        return name, path.replace("optilock.fields", "optilock"), args, kwargs
+
+    def contribute_to_class(
+        self, cls: type[models.Model], name: str, *args: Any, **kwargs: Any
+    ) -> None:
+        super().contribute_to_class(cls, name, *args, **kwargs)
+        if not cls._meta.abstract:
+            _wrap(cls, "_do_update", self._locked_update)
+            _wrap(cls, "save_base", self._restoring_save)
+            rollback.watch_connections()
+
+    def expected(self, instance: models.Model) -> int:
+        """Return the version the instance's row has to have to be written.
+
+        Raises:
+            ValueError: the version is deferred, or ``None``.
+            TypeError: the version isn't an integer.
+        """
+        version = vars(instance).get(self.attname, rollback.ABSENT)
+        if type(version) is int:
+            return version
+        where = f"{type(instance)._meta.label}.{self.name}"
+        if version is rollback.ABSENT:
+            raise ValueError(
+                f"{where} was not loaded (only() or defer() left it out), so there is "
+                f"no knowing what this write would overwrite. Name {self.name!r} in "
+                f"only(), or load the object again."
+            )
+        if version is None:
+            raise ValueError(
+                f"{where} is None, so there is no knowing what this write would "
+                f"overwrite. Set the version that was read together with the values "
+                f"being saved, or load the object again."
+            )
+        if not isinstance(version, int) or isinstance(version, bool):
+            raise TypeError(
+                f"{where} is {version!r}; a version is an integer. Convert it, or "
+                f"load the object again."
+            )
+        return int(version)
+
+    def pre_save(self, model_instance: models.Model, add: bool) -> int:
+        state = model_instance._state
+        # `adding` stands in the instance's own state once it was loaded or saved:
+        # what is being inserted now is a copy of that row, and a new row itself.
+        if add and state.adding and "adding" in vars(state):
+            setattr(model_instance, self.attname, self.get_default())
+        version = self.expected(model_instance)
+        return version if add else _Expected(version)
+
+    def _locked_update(
+        self,
+        instance: models.Model,
+        update: Callable[..., Any],
+        base_qs: models.QuerySet[Any],
+        using: str,
+        pk_val: Any,
+        values: Sequence[tuple[models.Field[Any, Any], Any, Any]],
+        update_fields: Any,
+        forced_update: Any,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any:
+        """``Model._do_update()``: this is where an UPDATE gets its ``version =``.
+
+        ``update`` is the ``_do_update()`` that would have been called without
+        the lock. It is called once for each table of the model.
+        """
+        others = [value for value in values if value[0] is not self]
+        given = next((value[2] for value in values if value[0] is self), None)
+        if base_qs.model is not self.model or not isinstance(
+            given, _Expected | None
+        ):  # another table, or a raw save
+            return update(
+                base_qs,
+                using,
+                pk_val,
+                values,
+                update_fields,
+                forced_update,
+                *args,
+                **kwargs,
+            )
+        if instance._state.adding and not forced_update:
+            return False  # never seen that row, so this must be an INSERT
+        expected = self.expected(instance)
+        updated = update(
+            base_qs.filter(**{self.attname: expected}),
+            using,
+            pk_val,
+            [*others, (self, None, NextVersion(self))],
+            update_fields,
+            True,  # no SELECT first, whatever Meta.select_on_save says
+            *args,
+            **kwargs,
+        )
+        if not updated:
+            raise self.conflict(instance, using, pk_val, expected)
+        rollback.set_until_rollback(
+            connections[using], instance, self.attname, expected + 1
+        )
+        return updated
+
+    def rows(self, using: str, pk: Any) -> models.QuerySet[Any]:
+        """Return the row as a queryset on the table that holds the version."""
+        return models.QuerySet(self.model, using=using).filter(pk=pk)
+
+    def bump(self, instance: models.Model, using: str, pk: Any, expected: int) -> bool:
+        """Raise the row's version if it is the expected one, and the instance's.
+
+        Returns:
+            Whether the row was at the expected version.
+        """
+        row = self.rows(using, pk).filter(**{self.attname: expected})
+        if not row._update([(self, None, NextVersion(self))]):
+            return False
+        rollback.set_until_rollback(
+            connections[using], instance, self.attname, expected + 1
+        )
+        return True
+
+    def unbump(
+        self, instance: models.Model, using: str, pk: Any, expected: int
+    ) -> None:
+        """Take a ``bump()`` back, in the transaction that made it."""
+        row = self.rows(using, pk).filter(**{self.attname: expected + 1})
+        row._update([(self, None, expected)])
+        rollback.set_until_rollback(
+            connections[using], instance, self.attname, expected
+        )
+
+    def conflict(
+        self, instance: models.Model, using: str, pk: Any, expected: int
+    ) -> RecordModifiedError:
+        """Return the error for a write that matched no row; one query."""
+        connection = connections[using]
+        row = self.rows(using, pk)
+        if connection.vendor == "mysql" and not connection.autocommit:
+            # A plain read would see the transaction's old snapshot.
+            row = row.select_for_update()
+        current = row.values_list(self.attname, flat=True).first()
+        error = RecordDeletedError if current is None else RecordModifiedError
+        return error(
+            instance=instance,
+            using=using,
+            expected_version=expected,
+            current_version=current,
+        )
+
+    def _restoring_save(
+        self,
+        instance: models.Model,
+        save_base: Callable[..., None],
+        *args: Any,
+        **kwargs: Any,
+    ) -> None:
+        """``Model.save_base()``: a save that fails leaves the instance as it was."""
+        state = instance._state
+        if "adding" in vars(state) and not instance._is_pk_set():
+            state.adding = True  # a copy, made by setting the pk to None
+        was_adding = vars(state).get("adding", rollback.ABSENT)
+        was_new, alias, before = state.adding, state.db, vars(instance).copy()
+
+        def written() -> bool:
+            if was_new:
+                return not state.adding
+            return vars(instance).get(self.attname) != before.get(self.attname)
+
+        try:
+            save_base(*args, **kwargs)
+        except BaseException as error:
+            using = kwargs.get("using") or router.db_for_write(
+                type(instance), instance=instance
+            )
+            connection = connections[using]
+            if not written() or connection.needs_rollback:
+                _restore(instance, before)
+                if (
+                    isinstance(error, RecordModifiedError)
+                    and error.instance is instance
+                    and _first_table(instance) is self.model
+                ):
+                    # Django marks the block for rollback when a save raises, but
+                    # this UPDATE was the first and it matched no row.
+                    connection.needs_rollback = False
+                    connection.rollback_exc = None
+            raise
+        finally:
+            if was_new and written() and state.db:
+                # Should the INSERT be rolled back, there is no row to update.
+                connection = connections[state.db]
+                rollback.remember(connection, state, "adding", was_adding, False)
+                rollback.remember(connection, state, "db", alias, state.db)
+
+    def check(self, **kwargs: Any) -> list[checks.CheckMessage]:
+        return [*super().check(**kwargs), *self._check_options()]
+
+    def _check_options(self) -> list[checks.CheckMessage]:
+        in_pk = self in self.model._meta.pk_fields
+        wrong = [
+            (self.null, "optilock.E001", "null", "a row without a version has no lock"),
+            (
+                self._unique,
+                "optilock.E002",
+                "unique",
+                "each row counts its own changes, from 1",
+            ),
+            (in_pk, "optilock.E003", "part of the primary key", "each save changes it"),
+        ]
+        return [
+            checks.Error(
+                f"A version field can't be {option}.",
+                hint=f"Declare it as IntegerVersionField(): {reason}.",
+                obj=self,
+                id=id,
+            )
+            for is_wrong, id, option, reason in wrong
+            if is_wrong
+        ]
+
+
+def version_field(model: type[models.Model]) -> IntegerVersionField | None:
+    """Return the field that locks the model's rows, its own or a parent's."""
+    for field in model._meta.concrete_fields:
+        if isinstance(field, IntegerVersionField):
+            return field
+    return None
+
+
+def _wrap(model: type[models.Model], name: str, guard: Callable[..., Any]) -> None:
+    """Put ``guard`` around a method, as a decorator in the class body would.
+
+    What the class body defines is called by the guard; what it doesn't is
+    looked up behind the model when called, so that mixins keep their place.
+    """
+    own = vars(model).get(name)
+
+    @wraps(getattr(model, name))
+    def method(self: models.Model, *args: Any, **kwargs: Any) -> Any:
+        inner = MethodType(own, self) if own else getattr(super(model, self), name)
+        return guard(self, inner, *args, **kwargs)
+
+    setattr(model, name, method)
+
+
+def _restore(instance: models.Model, before: dict[str, Any]) -> None:
+    """Give the instance's fields the values, or the lack of one, they had."""
+    for field in instance._meta.concrete_fields:
+        if field.attname in before:
+            vars(instance)[field.attname] = before[field.attname]
+        else:
+            vars(instance).pop(field.attname, None)
+
+
+def _first_table(instance: models.Model) -> type[models.Model]:
+    """Return the model whose table a save of the instance writes first."""
+    model = instance._meta.concrete_model
+    while parents := model._meta.parents:
+        model = next(iter(parents))
+    return model
