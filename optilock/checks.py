@@ -71,7 +71,8 @@ def _check_managers(model: type[models.Model]) -> Iterator[checks.CheckMessage]:
 
 def _check_on_delete(model: type[models.Model]) -> Iterator[checks.CheckMessage]:
     for field in model._meta.local_fields:
-        on_delete = getattr(field.remote_field, "on_delete", None)
+        relation: Any = field.remote_field
+        on_delete = getattr(relation, "on_delete", None)
         if on_delete is None or on_delete in (
             models.CASCADE,
             models.PROTECT,
@@ -81,7 +82,7 @@ def _check_on_delete(model: type[models.Model]) -> Iterator[checks.CheckMessage]
         ):
             continue
         yield checks.Warning(
-            f"When a {field.remote_field.model._meta.label} is deleted, {field} is "
+            f"When a {relation.model._meta.label} is deleted, {field} is "
             f"changed without raising the version of its row.",
             hint=(
                 "Whoever holds the row puts the old value back with the next save. "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import wraps
 from types import MethodType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.core import checks
 from django.db import connections, models, router
@@ -35,7 +35,8 @@ class NextVersion(Expression):
     def as_sql(
         self, compiler: SQLCompiler, connection: BaseDatabaseWrapper
     ) -> tuple[str, tuple[Any, ...]]:
-        return f"{connection.ops.quote_name(self.output_field.column)} + 1", ()
+        column = connection.ops.quote_name(str(self.output_field.column))
+        return f"{column} + 1", ()
 
 
 class _Expected(int):
@@ -84,7 +85,11 @@ class IntegerVersionField(models.BigIntegerField):  # type: ignore[type-arg]
 
     description = "Version number for optimistic locking"
     descriptor_class = _VersionAttribute
-    _defaults = {"default": 1, "db_default": 1, "editable": False}
+    _defaults: ClassVar[dict[str, Any]] = {
+        "default": 1,
+        "db_default": 1,
+        "editable": False,
+    }
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         for option, value in self._defaults.items():
@@ -201,7 +206,7 @@ class IntegerVersionField(models.BigIntegerField):  # type: ignore[type-arg]
         )
         return updated
 
-    def rows(self, using: str, pk: Any) -> models.QuerySet[Any]:
+    def rows(self, using: str, pk: Any) -> Any:
         """Return the row as a queryset on the table that holds the version."""
         return models.QuerySet(self.model, using=using).filter(pk=pk)
 
@@ -249,7 +254,7 @@ class IntegerVersionField(models.BigIntegerField):  # type: ignore[type-arg]
 
     def _restoring_save(
         self,
-        instance: models.Model,
+        instance: Any,
         save_base: Callable[..., None],
         *args: Any,
         **kwargs: Any,
@@ -264,7 +269,7 @@ class IntegerVersionField(models.BigIntegerField):  # type: ignore[type-arg]
         def written() -> bool:
             if was_new:
                 return not state.adding
-            return vars(instance).get(self.attname) != before.get(self.attname)
+            return bool(vars(instance).get(self.attname) != before.get(self.attname))
 
         try:
             save_base(*args, **kwargs)
@@ -272,7 +277,7 @@ class IntegerVersionField(models.BigIntegerField):  # type: ignore[type-arg]
             using = kwargs.get("using") or router.db_for_write(
                 type(instance), instance=instance
             )
-            connection = connections[using]
+            connection: Any = connections[using]
             if not written() or connection.needs_rollback:
                 _restore(instance, before)
                 if (
@@ -300,7 +305,7 @@ class IntegerVersionField(models.BigIntegerField):  # type: ignore[type-arg]
         wrong = [
             (self.null, "optilock.E001", "null", "a row without a version has no lock"),
             (
-                self._unique,
+                self.unique and not in_pk,
                 "optilock.E002",
                 "unique",
                 "each row counts its own changes, from 1",
@@ -312,9 +317,9 @@ class IntegerVersionField(models.BigIntegerField):  # type: ignore[type-arg]
                 f"A version field can't be {option}.",
                 hint=f"Declare it as IntegerVersionField(): {reason}.",
                 obj=self,
-                id=id,
+                id=check_id,
             )
-            for is_wrong, id, option, reason in wrong
+            for is_wrong, check_id, option, reason in wrong
             if is_wrong
         ]
 
@@ -352,9 +357,9 @@ def _restore(instance: models.Model, before: dict[str, Any]) -> None:
             vars(instance).pop(field.attname, None)
 
 
-def _first_table(instance: models.Model) -> type[models.Model]:
+def _first_table(instance: Any) -> Any:
     """Return the model whose table a save of the instance writes first."""
-    model = instance._meta.concrete_model
-    while parents := model._meta.parents:
-        model = next(iter(parents))
-    return model
+    meta = instance._meta.concrete_model._meta
+    while meta.parents:
+        meta = next(iter(meta.parents))._meta
+    return meta.model

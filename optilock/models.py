@@ -43,7 +43,7 @@ class VersionedModel(models.Model):
             RecordDeletedError: the row is gone already.
         """
         field = version_field(type(self))
-        if field is None or not self._is_pk_set():
+        if field is None or not self._is_pk_set():  # type: ignore[attr-defined] # 5.2+
             return super().delete(using=using, keep_parents=keep_parents, **kwargs)
         using = using or router.db_for_write(type(self), instance=self)
         expected = field.expected(self)

@@ -45,7 +45,7 @@ class VersionedQuerySet(models.QuerySet[M_co]):
             return super().defer(*fields)
         kept = [name for name in fields if name not in (field.name, field.attname)]
         # All that was named was the version: nothing is left to defer.
-        return super().defer(*kept) if kept or not fields else self._chain()
+        return super().defer(*kept) if kept or not fields else self.all()
 
     def _version_field(self) -> IntegerVersionField | None:
         return version_field(self.model)
