@@ -301,7 +301,10 @@ class IntegerVersionField(models.BigIntegerField):  # type: ignore[type-arg]
         return [*super().check(**kwargs), *self._check_options()]
 
     def _check_options(self) -> list[checks.CheckMessage]:
-        in_pk = self in self.model._meta.pk_fields
+        # Not meta.pk_fields: it raises for the names that Django's own checks report.
+        in_pk = self.primary_key or self.name in getattr(
+            self.model._meta.pk, "field_names", ()
+        )
         wrong = [
             (self.null, "optilock.E001", "null", "a row without a version has no lock"),
             (
