@@ -94,12 +94,17 @@ class _Log:
                 target = reference()
                 if target is None or vars(target).get(name, ABSENT) != after:
                     continue
-                if before is ABSENT:
-                    delattr(target, name)
-                else:
-                    setattr(target, name, before)
+                put(target, name, before)
         del self.savepoints[depth + 1 :], self.changes[depth + 1 :]
         self.changes[depth] = []
+
+
+def put(target: object, name: str, value: Any) -> None:
+    """Set an attribute, or take it away if the value is ``ABSENT``."""
+    if value is ABSENT:
+        vars(target).pop(name, None)
+    else:
+        setattr(target, name, value)
 
 
 def watch_connections() -> None:
