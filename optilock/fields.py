@@ -229,10 +229,10 @@ class IntegerVersionField(models.BigIntegerField):  # type: ignore[type-arg]
     ) -> None:
         """Take a ``bump()`` back, in the transaction that made it."""
         row = self.rows(using, pk).filter(**{self.attname: expected + 1})
-        row._update([(self, None, expected)])
-        rollback.set_until_rollback(
-            connections[using], instance, self.attname, expected
-        )
+        if row._update([(self, None, expected)]):
+            rollback.set_until_rollback(
+                connections[using], instance, self.attname, expected
+            )
 
     def conflict(
         self, instance: models.Model, using: str, pk: Any, expected: int
@@ -300,6 +300,7 @@ class IntegerVersionField(models.BigIntegerField):  # type: ignore[type-arg]
             if was_new and written() and state.db:
                 # Should the INSERT be rolled back, there is no row to update.
                 connection = connections[state.db]
+                was_adding = was_adding if was_adding is rollback.ABSENT else True
                 rollback.remember(connection, state, "adding", was_adding, False)
                 rollback.remember(connection, state, "db", alias, state.db)
 
