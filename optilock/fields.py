@@ -229,10 +229,10 @@ class IntegerVersionField(models.BigIntegerField):  # type: ignore[type-arg]
     ) -> None:
         """Take a ``bump()`` back, in the transaction that made it."""
         row = self.rows(using, pk).filter(**{self.attname: expected + 1})
-        row._update([(self, None, expected)])
-        rollback.set_until_rollback(
-            connections[using], instance, self.attname, expected
-        )
+        if row._update([(self, None, expected)]):
+            rollback.set_until_rollback(
+                connections[using], instance, self.attname, expected
+            )
 
     def conflict(
         self, instance: models.Model, using: str, pk: Any, expected: int
@@ -260,11 +260,15 @@ class IntegerVersionField(models.BigIntegerField):  # type: ignore[type-arg]
         **kwargs: Any,
     ) -> None:
         """``Model.save_base()``: a save that fails leaves the instance as it was."""
-        state = instance._state
-        if "adding" in vars(state) and not instance._is_pk_set():
+        state, before = instance._state, vars(instance).copy()
+        was_adding, alias = vars(state).get("adding", rollback.ABSENT), state.db
+        if kwargs.get("force_update"):
+            state.adding = False  # the caller knows that there is a row
+        elif was_adding is False and not (
+            instance._is_pk_set() or instance._is_pk_set(self.model._meta)
+        ):
             state.adding = True  # a copy, made by setting the pk to None
-        was_adding = vars(state).get("adding", rollback.ABSENT)
-        was_new, alias, before = state.adding, state.db, vars(instance).copy()
+        was_new = state.adding
 
         def written() -> bool:
             if was_new:
@@ -280,6 +284,8 @@ class IntegerVersionField(models.BigIntegerField):  # type: ignore[type-arg]
             connection: Any = connections[using]
             if not written() or connection.needs_rollback:
                 _restore(instance, before)
+                if not written():
+                    rollback.put(state, "adding", was_adding)
                 if (
                     isinstance(error, RecordModifiedError)
                     and error.instance is instance
@@ -294,6 +300,7 @@ class IntegerVersionField(models.BigIntegerField):  # type: ignore[type-arg]
             if was_new and written() and state.db:
                 # Should the INSERT be rolled back, there is no row to update.
                 connection = connections[state.db]
+                was_adding = was_adding if was_adding is rollback.ABSENT else True
                 rollback.remember(connection, state, "adding", was_adding, False)
                 rollback.remember(connection, state, "db", alias, state.db)
 

@@ -34,7 +34,7 @@ class VersionedQuerySet(models.QuerySet[M_co]):
     def only(self, *fields: Any) -> Any:
         """Defer all fields but these, the primary key and the version."""
         field = self._version_field()
-        if field is None or fields == (None,):
+        if field is None or not fields or fields == (None,):
             return super().only(*fields)
         return super().only(*fields, field.name)
 

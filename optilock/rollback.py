@@ -64,11 +64,13 @@ class _Log:
         self.compact_at = 1000
 
     def append(self, entry: Entry) -> None:
-        innermost = self.changes[-1]
-        innermost.append(entry)
-        if len(innermost) >= self.compact_at:
-            innermost[:] = [entry for entry in innermost if entry[0]() is not None]
-            self.compact_at = max(1000, 2 * len(innermost))
+        self.changes[-1].append(entry)
+        self._compact(self.changes[-1])
+
+    def _compact(self, changes: list[Entry]) -> None:
+        if len(changes) >= self.compact_at:
+            changes[:] = [entry for entry in changes if entry[0]() is not None]
+            self.compact_at = max(1000, 2 * len(changes))
 
     def begin(self, sid: str | None) -> None:
         if sid is not None:
@@ -76,8 +78,12 @@ class _Log:
             self.changes.append([])
 
     def _depth(self, sid: str) -> int:
-        # A savepoint that isn't in the list is older than the log itself.
-        return self.savepoints.index(sid) if sid in self.savepoints else 0
+        # Of two savepoints by one name (clean_savepoints() restarts the count) the
+        # newer counts. One that isn't in the list is older than the log itself.
+        for depth in range(len(self.savepoints) - 1, 0, -1):
+            if self.savepoints[depth] == sid:
+                return depth
+        return 0
 
     def release(self, sid: str) -> None:
         # A released savepoint's changes belong to whatever is around it.
@@ -85,6 +91,7 @@ class _Log:
         for changes in self.changes[outer + 1 :]:
             self.changes[outer] += changes
         del self.savepoints[outer + 1 :], self.changes[outer + 1 :]
+        self._compact(self.changes[outer])
 
     def undo(self, sid: str | None = None) -> None:
         # The savepoint itself outlives a rollback to it, and can be used again.
@@ -94,12 +101,17 @@ class _Log:
                 target = reference()
                 if target is None or vars(target).get(name, ABSENT) != after:
                     continue
-                if before is ABSENT:
-                    delattr(target, name)
-                else:
-                    setattr(target, name, before)
+                put(target, name, before)
         del self.savepoints[depth + 1 :], self.changes[depth + 1 :]
         self.changes[depth] = []
+
+
+def put(target: object, name: str, value: Any) -> None:
+    """Set an attribute, or take it away if the value is ``ABSENT``."""
+    if value is ABSENT:
+        vars(target).pop(name, None)
+    else:
+        setattr(target, name, value)
 
 
 def watch_connections() -> None:
@@ -108,14 +120,14 @@ def watch_connections() -> None:
         return
     # Each of these runs after Django's method has succeeded: a COMMIT or
     # ROLLBACK that fails has not happened yet. Django then rolls back, or
-    # closes the connection.
+    # closes the connection, and a connection is gone even if closing it failed.
     _wrap("savepoint", lambda connection, log, sid: log.begin(sid))
     _wrap("savepoint_commit", lambda connection, log, _, sid: log.release(sid))
     _wrap("savepoint_rollback", lambda connection, log, _, sid: log.undo(sid))
     _wrap("commit", lambda connection, log, _: _forget(connection))
     _wrap("set_autocommit", _forget_if_committed)
     _wrap("rollback", _undo_all)
-    _wrap("close", _undo_all)
+    _wrap("close", _undo_all, even_if_it_fails=True)
 
 
 def _forget(connection: BaseDatabaseWrapper) -> None:
@@ -135,15 +147,20 @@ def _undo_all(connection: BaseDatabaseWrapper, log: _Log, _: None) -> None:
     log.undo()
 
 
-def _wrap(name: str, then: Callable[..., None]) -> None:
+def _wrap(
+    name: str, then: Callable[..., None], *, even_if_it_fails: bool = False
+) -> None:
     original = getattr(BaseDatabaseWrapper, name)
 
     @wraps(original)
     def method(self: BaseDatabaseWrapper, *args: Any, **kwargs: Any) -> Any:
-        result = original(self, *args, **kwargs)
-        log = vars(self).get("_optilock_log")
-        if log is not None:
-            then(self, log, result, *args, **kwargs)
+        result, done = None, even_if_it_fails
+        try:
+            result, done = original(self, *args, **kwargs), True
+        finally:
+            log = vars(self).get("_optilock_log")
+            if done and log is not None:
+                then(self, log, result, *args, **kwargs)
         return result
 
     method._optilock_wrapped = True  # type: ignore[attr-defined]

@@ -1,3 +1,4 @@
 from __future__ import annotations
 
+from testapp.models.corners import *  # noqa: F403
 from testapp.models.lock import *  # noqa: F403

@@ -59,7 +59,8 @@ class Bistro(Restaurant):
 
 
 class Named(models.Model):
-    name = models.CharField(max_length=100, unique=True)
+    key = models.BigAutoField(primary_key=True)
+    title = models.CharField(max_length=100)
 
 
 class NamedPlace(Named, Place):

@@ -1,0 +1,180 @@
+"""Threads race for a few rows: every increment that reported success is there.
+
+OPTILOCK_TEST_WITHOUT_ROLLBACK=1 switches off, for this module, what puts the
+numbers back after a rollback. The race must then lose increments: that is how
+to see that it is worth anything.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections import Counter
+from threading import Thread
+
+import pytest
+from django.db import OperationalError, connection, connections, transaction
+from testapp.models import Account, Restaurant
+
+from optilock import RecordModifiedError, rollback
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.race]
+
+SECONDS = 3
+THREADS = 8
+
+
+class RollBackError(Exception):
+    pass
+
+
+def undo():
+    raise RollBackError
+
+
+# A writer raises the counter of the instance it is given by one and returns how
+# many increments were committed. It may raise a conflict: then nothing was.
+
+
+def plain_save(instance, counter):
+    add(instance, counter)
+    instance.save()
+    return 1
+
+
+def update_fields(instance, counter):
+    add(instance, counter)
+    instance.save(update_fields=[counter])
+    return 1
+
+
+def in_a_transaction(instance, counter):
+    with transaction.atomic():
+        add(instance, counter)
+        instance.save()
+    return 1
+
+
+def twice_in_a_transaction(instance, counter):
+    with transaction.atomic():
+        add(instance, counter)
+        instance.save()
+        with transaction.atomic():
+            add(instance, counter)
+            instance.save(update_fields=[counter])
+    return 2
+
+
+def rolled_back_and_repeated(instance, counter):
+    add(instance, counter)
+    try:
+        with transaction.atomic():
+            instance.save()
+            undo()
+    except RollBackError:
+        pass
+    time.sleep(random.random() / 500)  # somebody else takes the number
+    instance.save()
+    return 1
+
+
+def savepoint_rolled_back_and_repeated(instance, counter):
+    add(instance, counter)
+    with transaction.atomic():
+        try:
+            with transaction.atomic():
+                instance.save()
+                undo()
+        except RollBackError:
+            pass
+    time.sleep(random.random() / 500)
+    instance.save()
+    return 1
+
+
+def set_rollback_and_repeated(instance, counter):
+    add(instance, counter)
+    with transaction.atomic():
+        instance.save()
+        transaction.set_rollback(True)
+    time.sleep(random.random() / 500)
+    with transaction.atomic():
+        instance.save()
+    return 1
+
+
+def add(instance, counter):
+    setattr(instance, counter, getattr(instance, counter) + 1)
+
+
+# Writers of other kinds (set-based, raw SQL) join by being listed here.
+WRITERS = [
+    plain_save,
+    update_fields,
+    in_a_transaction,
+    twice_in_a_transaction,
+    rolled_back_and_repeated,
+    savepoint_rolled_back_and_repeated,
+    set_rollback_and_repeated,
+]
+
+
+def race(rows, writers, seconds=SECONDS):
+    """Let threads write; return reported increments and conflicts by row."""
+    reported, conflicts, unexpected = Counter(), Counter(), []
+    deadline = time.monotonic() + seconds
+
+    def work(seed):
+        dice = random.Random(seed)
+        mine = Counter()
+        try:
+            while time.monotonic() < deadline:
+                model, key, counter = dice.choice(rows)
+                writer = dice.choice(writers)
+                try:
+                    mine[model, key] += writer(model.objects.get(pk=key), counter)
+                except RecordModifiedError:
+                    conflicts[writer.__name__] += 1
+                except OperationalError as error:
+                    if not gave_way(error):
+                        raise
+        except Exception as error:
+            unexpected.append(error)
+        finally:
+            reported.update(mine)
+            connections.close_all()
+
+    threads = [Thread(target=work, args=[seed]) for seed in range(THREADS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert unexpected == []
+    return reported, conflicts
+
+
+def gave_way(error):
+    """Whether the database chose this transaction to end a deadlock."""
+    return connection.vendor == "mysql" and error.args[0] in (1020, 1205, 1213)
+
+
+def test_every_increment_that_reported_success_is_in_the_row(monkeypatch):
+    if os.environ.get("OPTILOCK_TEST_WITHOUT_ROLLBACK"):
+        monkeypatch.setattr(rollback, "remember", lambda *args: None)
+    account, restaurant = Account.objects.create(), Restaurant.objects.create()
+    rows = [(Account, account.pk, "balance"), (Restaurant, restaurant.pk, "stars")]
+
+    reported, conflicts = race(rows, WRITERS)
+
+    in_the_rows = {
+        (Account, account.pk): Account.objects.get().balance,
+        (Restaurant, restaurant.pk): Restaurant.objects.get().stars,
+    }
+    lost = sum(reported.values()) - sum(in_the_rows.values())
+    assert in_the_rows == dict(reported), (
+        f"{lost} of {sum(reported.values())} reported increments are lost"
+    )
+    # A race nobody lost, or with a writer that never won, has shown nothing.
+    assert min(reported.values()) > 10
+    assert conflicts

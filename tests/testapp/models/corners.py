@@ -1,0 +1,93 @@
+"""Corners of Django that a lock has to leave as they are."""
+
+from __future__ import annotations
+
+from django.db import models
+
+from optilock import IntegerVersionField, VersionedModel
+
+
+class Badge(VersionedModel):
+    """A save can fail in the database, and changes a field by itself."""
+
+    number = models.IntegerField(unique=True)
+    modified = models.DateTimeField(auto_now=True)
+
+
+class Question(VersionedModel):
+    text = models.CharField(max_length=100)
+
+
+class Answer(VersionedModel):
+    question = models.ForeignKey(Question, models.CASCADE)
+    text = models.CharField(max_length=100, default="")
+
+    class Meta:
+        order_with_respect_to = "question"
+
+
+class Label(models.Model):
+    name = models.CharField(max_length=100)
+
+
+class Labelled(VersionedModel):
+    labels = models.ManyToManyField(Label)
+
+
+class Archiving(models.Model):
+    """A mixin that keeps rows, as a soft delete does."""
+
+    archived = models.BooleanField(default=False)
+
+    class Meta:
+        abstract = True
+
+    def delete(self, *args, **kwargs):
+        self.archived = True
+        self.save()
+        return 0, {}
+
+
+class Letter(VersionedModel, Archiving):
+    text = models.CharField(max_length=100, default="")
+
+
+class Unversioned(models.Model):
+    name = models.CharField(max_length=100, default="")
+    note = models.ForeignKey(
+        "Note", models.CASCADE, null=True, related_name="unversioned"
+    )
+
+
+class Note(models.Model):
+    """The field alone, deleted as Django deletes."""
+
+    version = IntegerVersionField()
+    text = models.CharField(max_length=100, default="")
+    colour = models.CharField(max_length=100, default="")
+
+
+class DefaultKeyPlace(VersionedModel):
+    """The root of an inheritance chain, with a key that has a default."""
+
+    code = models.CharField(primary_key=True, max_length=20, default="somewhere")
+    name = models.CharField(max_length=100)
+
+
+class DefaultKeyCafe(DefaultKeyPlace):
+    tables = models.IntegerField(default=0)
+
+
+class AbstractDocument(models.Model):
+    lock = IntegerVersionField()
+
+    class Meta:
+        abstract = True
+
+    def _do_update(self, *args, **kwargs):
+        self.updates = getattr(self, "updates", 0) + 1
+        return super()._do_update(*args, **kwargs)
+
+
+class Document(AbstractDocument):
+    text = models.CharField(max_length=100, default="")
