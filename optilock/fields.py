@@ -268,7 +268,7 @@ class IntegerVersionField(models.BigIntegerField):  # type: ignore[type-arg]
             instance._is_pk_set() or instance._is_pk_set(self.model._meta)
         ):
             state.adding = True  # a copy, made by setting the pk to None
-        was_new = state.adding
+        was_new, restored = state.adding, False
 
         def written() -> bool:
             if was_new:
@@ -284,8 +284,8 @@ class IntegerVersionField(models.BigIntegerField):  # type: ignore[type-arg]
             connection: Any = connections[using]
             if not written() or connection.needs_rollback:
                 _restore(instance, before)
-                if not written():
-                    rollback.put(state, "adding", was_adding)
+                rollback.put(state, "adding", was_adding)
+                restored = True
                 if (
                     isinstance(error, RecordModifiedError)
                     and error.instance is instance
@@ -297,7 +297,7 @@ class IntegerVersionField(models.BigIntegerField):  # type: ignore[type-arg]
                     connection.rollback_exc = None
             raise
         finally:
-            if was_new and written() and state.db:
+            if was_new and not restored:
                 # Should the INSERT be rolled back, there is no row to update.
                 connection = connections[state.db]
                 was_adding = was_adding if was_adding is rollback.ABSENT else True
