@@ -78,15 +78,10 @@ class RecordModifiedError(DatabaseError):
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (
-            getattr(type(self), "_declared", type(self)),
-            {
-                "instance": self.instance,
-                "using": self.using,
-                "expected_version": self.expected_version,
-                "current_version": self.current_version,
-            },
-        )
+        cls = getattr(type(self), "_declared", type(self))
+        names = ("instance", "using", "expected_version", "current_version")
+        arguments = {name: getattr(self, name) for name in names}
+        return _rebuild, (cls, arguments), vars(self)
 
 
 class RecordDeletedError(RecordModifiedError):
@@ -94,6 +89,6 @@ class RecordDeletedError(RecordModifiedError):
 
 
 def _rebuild(
-    cls: type[RecordModifiedError], attributes: dict[str, Any]
+    cls: type[RecordModifiedError], arguments: dict[str, Any]
 ) -> RecordModifiedError:
-    return cls(**attributes)
+    return cls(**arguments)
