@@ -101,7 +101,7 @@ class IntegerVersionField(models.BigIntegerField):  # type: ignore[type-arg]
         # Only what differs from the defaults goes into a migration.
         kwargs.setdefault("editable", True)
         for option, value in self._defaults.items():
-            if kwargs[option] == value:
+            if kwargs.setdefault(option, models.NOT_PROVIDED) == value:
                 del kwargs[option]
         return name, path.replace("optilock.fields", "optilock"), args, kwargs
 
