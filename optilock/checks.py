@@ -13,6 +13,7 @@ from django.core import checks
 from django.db import models
 
 from optilock.fields import IntegerVersionField
+from optilock.models import VersionedModel
 from optilock.query import VersionedQuerySet
 
 
@@ -33,6 +34,16 @@ def _check_model(model: type[models.Model]) -> Iterator[checks.CheckMessage]:
     meta = model._meta
     versions = [f for f in meta.concrete_fields if isinstance(f, IntegerVersionField)]
     if not versions:
+        if issubclass(model, VersionedModel):
+            yield checks.Error(
+                f"{meta.label} has replaced the version field, so it has no lock.",
+                hint=(
+                    "Give what replaced it another name, or derive the model from "
+                    "models.Model if it is to have no lock."
+                ),
+                obj=model,
+                id="optilock.E006",
+            )
         return
     if len(versions) > 1:
         names = ", ".join(str(field) for field in versions)
@@ -50,8 +61,29 @@ def _check_model(model: type[models.Model]) -> Iterator[checks.CheckMessage]:
             obj=model,
             id="optilock.E005",
         )
+    else:
+        yield from _check_parents(model, versions[0])
     yield from _check_managers(model)
     yield from _check_on_delete(model)
+
+
+def _check_parents(
+    model: type[models.Model], version: IntegerVersionField
+) -> Iterator[checks.CheckMessage]:
+    for parent in model._meta.parents:
+        if version not in parent._meta.concrete_fields:
+            yield checks.Warning(
+                f"{model._meta.label} inherits from {parent._meta.label} as well, "
+                f"whose own saves don't raise {version}.",
+                hint=(
+                    f"Whoever holds a {model._meta.label} overwrites what was saved as "
+                    f"a {parent._meta.label}. Save such rows as {model._meta.label} "
+                    f"only and silence this check, or make {parent._meta.label} "
+                    f"abstract."
+                ),
+                obj=model,
+                id="optilock.W003",
+            )
 
 
 def _check_managers(model: type[models.Model]) -> Iterator[checks.CheckMessage]:
