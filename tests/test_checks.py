@@ -58,7 +58,7 @@ def test_good_models_are_left_in_peace():
     assert found(Base, Child, Proxy, Renamed, Unlocked) == []
 
 
-@pytest.mark.django_db
+@pytest.mark.django_db(databases=["default", "other"])
 def test_checks_are_registered():
     # Some of the suite's own models have a hole on purpose.
     wrong = {(message.id, message.obj) for message in checks.run_checks()}

@@ -17,12 +17,19 @@ from django.db import (
     transaction,
 )
 from django.test import TestCase
-from testapp.models import Account, Bistro, Book, Place, Restaurant
+from testapp.models import Account, Author, Bistro, Book, Place, Restaurant
 
 from optilock import RecordModifiedError, rollback
 
-pytestmark = pytest.mark.django_db(transaction=True)
-both_databases = pytest.mark.django_db(transaction=True, databases=["default", "other"])
+
+@pytest.fixture(autouse=True)
+def real_transactions(django_db_setup, django_db_blocker):
+    """Real commits, without the flush of all tables that would follow each test."""
+    with django_db_blocker.unblock():
+        yield
+        for using in ("default", "other"):
+            for model in (Book, Author, Place, Account):
+                model.objects.using(using).all().delete()
 
 
 class UndoError(Exception):
@@ -573,7 +580,6 @@ def test_number_set_by_hand_since_is_left_alone():
     assert account.version == 40
 
 
-@both_databases
 def test_connections_are_undone_separately():
     here = Account.objects.create()
     there = Account.objects.using("other").create()
@@ -586,7 +592,6 @@ def test_connections_are_undone_separately():
     assert (row_version(here), row_version(there, "other")) == (1, 2)
 
 
-@both_databases
 def test_threads_are_undone_separately():
     mine, theirs = Account.objects.create(), Account.objects.create()
     if connection.vendor == "sqlite":
