@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
-from django.db import models
+from django.core.exceptions import FieldDoesNotExist
+from django.db import models, transaction
+from django.db.models.constants import LOOKUP_SEP
 
 from optilock.fields import IntegerVersionField, NextVersion, version_field
 
@@ -25,27 +28,59 @@ class VersionedQuerySet(models.QuerySet[M_co]):
         version among the arguments is stored as it is.
         """
         field = self._version_field()
-        if field is not None and field.name not in kwargs:
-            kwargs[field.name] = NextVersion(field)
-        return super().update(**kwargs)
+        if field is None or not kwargs or field.name in kwargs:
+            return super().update(**kwargs)
+        kwargs[field.name] = NextVersion(field)
+        if field.model is self.model._meta.concrete_model:
+            return super().update(**kwargs)
+        # Several tables, a statement for each: between them nobody may save on
+        # the strength of a version that is about to change.
+        self._for_write = True
+        with transaction.atomic(using=self.db, savepoint=False):
+            return super().update(**kwargs)
 
     update.alters_data = True  # type: ignore[attr-defined]
 
     def only(self, *fields: Any) -> Any:
-        """Defer all fields but these, the primary key and the version."""
-        field = self._version_field()
-        if field is None or not fields or fields == (None,):
+        """Defer all fields but these, the primary key and the version.
+
+        The same goes for each versioned model the names lead to:
+        ``only("author__name")`` loads the author's version.
+        """
+        if not fields or fields == (None,):
             return super().only(*fields)
-        return super().only(*fields, field.name)
+        versions = dict.fromkeys(self._versions(fields))
+        return super().only(*fields, *versions)
 
     def defer(self, *fields: Any) -> Any:
-        """Defer these fields, but never the version."""
-        field = self._version_field()
-        if field is None:
-            return super().defer(*fields)
-        kept = [name for name in fields if name not in (field.name, field.attname)]
-        # All that was named was the version: nothing is left to defer.
+        """Defer these fields, but never a version."""
+        versions = set(self._versions(fields))
+        kept = [name for name in fields if name not in versions]
+        # All that was named was a version: nothing is left to defer.
         return super().defer(*kept) if kept or not fields else self.all()
+
+    def _versions(self, names: Iterable[Any]) -> Iterator[str]:
+        """Yield the names of the versions that stand beside the named fields."""
+        for name in names:
+            model, prefix = self.model, ""
+            for part in str(name).split(LOOKUP_SEP):
+                if version := version_field(model):
+                    yield f"{prefix}{version.name}"
+                related = self._related_model(model, part)
+                if related is None:
+                    break
+                model, prefix = related, f"{prefix}{part}{LOOKUP_SEP}"
+
+    def _related_model(
+        self, model: type[models.Model], name: str
+    ) -> type[models.Model] | None:
+        if model is self.model and name in self.query._filtered_relations:
+            name = self.query._filtered_relations[name].relation_name
+        try:
+            related: Any = model._meta.get_field(name).related_model
+        except FieldDoesNotExist:  # Django says so when the query runs
+            return None
+        return related if isinstance(related, type) else None
 
     def _version_field(self) -> IntegerVersionField | None:
         return version_field(self.model)
