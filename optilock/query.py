@@ -62,25 +62,15 @@ class VersionedQuerySet(models.QuerySet[M_co]):
     def _versions(self, names: Iterable[Any]) -> Iterator[str]:
         """Yield the names of the versions that stand beside the named fields."""
         for name in names:
-            model, prefix = self.model, ""
+            model: type[models.Model] = self.model
+            prefix = ""
             for part in str(name).split(LOOKUP_SEP):
                 if version := version_field(model):
                     yield f"{prefix}{version.name}"
-                related = self._related_model(model, part)
+                related = _related_model(model, part)
                 if related is None:
                     break
                 model, prefix = related, f"{prefix}{part}{LOOKUP_SEP}"
-
-    def _related_model(
-        self, model: type[models.Model], name: str
-    ) -> type[models.Model] | None:
-        if model is self.model and name in self.query._filtered_relations:
-            name = self.query._filtered_relations[name].relation_name
-        try:
-            related: Any = model._meta.get_field(name).related_model
-        except FieldDoesNotExist:  # Django says so when the query runs
-            return None
-        return related if isinstance(related, type) else None
 
     def _version_field(self) -> IntegerVersionField | None:
         return version_field(self.model)
@@ -88,3 +78,11 @@ class VersionedQuerySet(models.QuerySet[M_co]):
 
 class VersionedManager(models.Manager.from_queryset(VersionedQuerySet)):  # type: ignore[misc]
     """The manager of a versioned model: ``objects = VersionedManager()``."""
+
+
+def _related_model(model: type[models.Model], name: str) -> type[models.Model] | None:
+    try:
+        related: Any = model._meta.get_field(name).related_model
+    except FieldDoesNotExist:  # Django says so when the query runs
+        return None
+    return related if isinstance(related, type) else None
