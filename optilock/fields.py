@@ -234,15 +234,19 @@ class IntegerVersionField(models.BigIntegerField):  # type: ignore[type-arg]
                 connections[using], instance, self.attname, expected
             )
 
+    def latest(self, rows: models.QuerySet[Any]) -> models.QuerySet[Any]:
+        """Return the queryset such that it sees what others have committed."""
+        connection = connections[rows.db]
+        if connection.vendor == "mysql" and not connection.autocommit:
+            # A plain read would see the transaction's old snapshot.
+            return rows.select_for_update()
+        return rows
+
     def conflict(
         self, instance: models.Model, using: str, pk: Any, expected: int
     ) -> RecordModifiedError:
         """Return the error for a write that matched no row; one query."""
-        connection = connections[using]
-        row = self.rows(using, pk)
-        if connection.vendor == "mysql" and not connection.autocommit:
-            # A plain read would see the transaction's old snapshot.
-            row = row.select_for_update()
+        row = self.latest(self.rows(using, pk))
         current = row.values_list(self.attname, flat=True).first()
         error = RecordDeletedError if current is None else RecordModifiedError
         return error(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from django.core.exceptions import FieldDoesNotExist
-from django.db import models, transaction
+from django.db import connections, models, transaction
 from django.db.models.constants import LOOKUP_SEP
 
+from optilock import bulk, rollback
 from optilock.fields import IntegerVersionField, NextVersion, version_field
 
 M_co = TypeVar("M_co", bound=models.Model, covariant=True)
@@ -41,6 +42,59 @@ class VersionedQuerySet(models.QuerySet[M_co]):
 
     update.alters_data = True  # type: ignore[attr-defined]
 
+    def bulk_update(
+        self,
+        objs: Iterable[Any],
+        fields: Iterable[str],
+        batch_size: int | None = None,
+        **kwargs: Any,
+    ) -> int:
+        """Write the fields of all objects, if none of them is stale.
+
+        Each row is matched by primary key and version in the statement that
+        writes it. Either all rows are written or none.
+
+        Returns:
+            The number of rows.
+
+        Raises:
+            RecordModifiedError: rows were changed, or are gone, or aren't in
+                this queryset; ``error.conflicts`` names them all.
+            RecordDeletedError: the same, and all of those rows are gone.
+            ValueError: an object can't be checked, or occurs twice.
+        """
+        version = self._version_field()
+        objs, names = tuple(objs), list(fields)
+        if version is None or _is_set_order(self.model, names, objs):
+            return super().bulk_update(objs, names, batch_size, **kwargs)
+        # Without objects this writes nothing, but Django's checks are made.
+        super().bulk_update((), names, batch_size, **kwargs)
+        columns: list[Any] = [self.model._meta.get_field(name) for name in names]
+        _refuse_uncheckable(version, columns, objs)
+        if not objs:
+            return 0
+        expected = [version.expected(obj) for obj in objs]
+        for obj in objs:
+            obj._prepare_related_fields_for_save(
+                operation_name="bulk_update", fields=columns
+            )
+        self._for_write = True
+        using = self.db
+        written = [field for field in columns if not field.generated]
+        outside = self._outside(version, objs)
+        try:
+            with transaction.atomic(using=using):
+                if outside or not bulk.write(using, version, written, objs, batch_size):
+                    raise _NotAllMatchedError
+        except _NotAllMatchedError:
+            raise bulk.conflict(using, version, objs, outside) from None
+        connection = connections[using]
+        for obj, number in zip(objs, expected, strict=True):
+            rollback.set_until_rollback(connection, obj, version.attname, number + 1)
+        return len(objs)
+
+    bulk_update.alters_data = True  # type: ignore[attr-defined]
+
     def only(self, *fields: Any) -> Any:
         """Defer all fields but these, the primary key and the version.
 
@@ -58,6 +112,24 @@ class VersionedQuerySet(models.QuerySet[M_co]):
         kept = [name for name in fields if name not in versions]
         # All that was named was a version: nothing is left to defer.
         return super().defer(*kept) if kept or not fields else self.all()
+
+    def _outside(
+        self, version: IntegerVersionField, objs: Sequence[models.Model]
+    ) -> set[tuple[Any, ...]]:
+        """Return the keys of the objects that this queryset leaves out.
+
+        What it filters by can't change until the rows are written without
+        their versions changing too.
+        """
+        query = self.query
+        if not (query.where or query.is_sliced or query.combinator):
+            return set()
+        outside = {bulk.row_key(version.model, obj) for obj in objs}
+        names = [field.attname for field in version.model._meta.pk_fields]
+        for batch in bulk.batches(objs, bulk.BATCH_SIZE):
+            found = self.filter(pk__in=[obj.pk for obj in batch])
+            outside.difference_update(found.values_list(*names))
+        return outside
 
     def _versions(self, names: Iterable[Any]) -> Iterator[str]:
         """Yield the names of the versions that stand beside the named fields."""
@@ -86,3 +158,49 @@ def _related_model(model: type[models.Model], name: str) -> type[models.Model] |
     except FieldDoesNotExist:  # Django says so when the query runs
         return None
     return related if isinstance(related, type) else None
+
+
+def _is_set_order(
+    model: type[models.Model], names: Sequence[str], objs: Sequence[models.Model]
+) -> bool:
+    """Recognise Django's ``set_RELATED_order()``.
+
+    It makes objects from primary keys alone: like ``update()``, it raises the
+    versions and has none to check.
+    """
+    return (
+        model._meta.order_with_respect_to is not None
+        and names == ["_order"]
+        and all(obj._state.adding for obj in objs)
+    )
+
+
+def _refuse_uncheckable(
+    version: IntegerVersionField,
+    fields: Iterable[models.Field[Any, Any]],
+    objs: Iterable[Any],
+) -> None:
+    if version in fields:
+        raise ValueError(
+            f"bulk_update() raises {version} itself. Leave {version.name!r} out of "
+            f"the fields."
+        )
+    seen: dict[tuple[Any, ...], models.Model] = {}
+    for obj in objs:
+        if not obj._is_pk_set():
+            raise ValueError("All bulk_update() objects must have a primary key set.")
+        if obj._state.adding:
+            raise ValueError(
+                f"bulk_update() can't check {obj!r}: it wasn't loaded from the "
+                f"database, so there is no knowing what this write would overwrite. "
+                f"Load the objects first, or use update(), which doesn't check."
+            )
+        if seen.setdefault(bulk.row_key(version.model, obj), obj) is not obj:
+            raise ValueError(
+                f"bulk_update() was given two objects with the primary key "
+                f"{obj.pk!r}. Only one of them can be written; leave the other out."
+            )
+
+
+class _NotAllMatchedError(Exception):
+    """Leaves the transaction of a bulk_update(), so that it is rolled back."""
