@@ -185,7 +185,7 @@ def _refuse_uncheckable(
             f"bulk_update() raises {version} itself. Leave {version.name!r} out of "
             f"the fields."
         )
-    seen: dict[tuple[Any, ...], models.Model] = {}
+    seen: set[tuple[Any, ...]] = set()
     for obj in objs:
         if not obj._is_pk_set():
             raise ValueError("All bulk_update() objects must have a primary key set.")
@@ -195,11 +195,13 @@ def _refuse_uncheckable(
                 f"database, so there is no knowing what this write would overwrite. "
                 f"Load the objects first, or use update(), which doesn't check."
             )
-        if seen.setdefault(bulk.row_key(version.model, obj), obj) is not obj:
+        key = bulk.row_key(version.model, obj)
+        if key in seen:
             raise ValueError(
                 f"bulk_update() was given two objects with the primary key "
                 f"{obj.pk!r}. Only one of them can be written; leave the other out."
             )
+        seen.add(key)
 
 
 class _NotAllMatchedError(Exception):
