@@ -258,12 +258,11 @@ def _target(field: Field) -> Field:
 
 
 def _is_plain(field: Field, connection: BaseDatabaseWrapper) -> bool:
-    # Django's own kinds of columns, and no SQL around the value.
-    return field.get_internal_type() in connection.data_types and (
-        isinstance(field, models.BinaryField)
-        or not (
-            hasattr(field, "get_placeholder") or hasattr(field, "get_placeholder_sql")
-        )
+    """Return whether it is one of Django's columns, with no SQL around its value."""
+    if isinstance(field, models.BinaryField):
+        return connection.vendor != "mysql"  # there its value needs an introducer
+    return field.get_internal_type() in connection.data_types and not (
+        hasattr(field, "get_placeholder") or hasattr(field, "get_placeholder_sql")
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import decimal
 import pickle
 import uuid
 
@@ -22,7 +23,7 @@ from django.db.models.functions import Upper
 from django.db.models.signals import post_save, pre_save
 from django.test.utils import CaptureQueriesContext
 from factories import AccountFactory, AuthorFactory, BookFactory
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from testapp.models import (
     Account,
@@ -572,7 +573,8 @@ VALUES = {
     "text": TEXT,
     "time": st.times(),
     "url": TEXT,
-    "uuid": st.uuids(),
+    # MariaDB refuses those of no known version.
+    "uuid": st.uuids(version=4),
     "foreign_id": st.sampled_from([1, 2]),
 }
 if connection.vendor == "postgresql":
@@ -598,6 +600,7 @@ def test_the_values_below_are_of_every_field_class():
     max_examples=25,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
+    phases=set(Phase) - {Phase.explain},
 )
 @given(
     rows=st.lists(
@@ -610,6 +613,13 @@ def test_the_values_below_are_of_every_field_class():
 def test_it_writes_what_djangos_bulk_update_writes(rows, chosen):
     for pk in (1, 2):
         Author.objects.get_or_create(pk=pk)
+    with transaction.atomic():
+        written, versions = write_twice(rows, chosen)
+    assert written[0] == written[1]
+    assert versions == [2] * len(rows)
+
+
+def write_twice(rows, chosen):
     written = []
     for model in (EveryFieldPlain, EveryFieldLocked):
         objs = [model.objects.create() for _ in rows]
@@ -619,5 +629,17 @@ def test_it_writes_what_djangos_bulk_update_writes(rows, chosen):
         model.objects.bulk_update(objs, sorted(chosen))
         found = model.objects.filter(pk__in=[obj.pk for obj in objs]).order_by("pk")
         written.append([[getattr(obj, n) for n in VALUES] for obj in found])
-    assert written[0] == written[1]
-    assert [obj.version for obj in objs] == [2] * len(rows)
+    return written, [obj.version for obj in objs]
+
+
+def test_a_long_value_among_short_ones_and_nulls():
+    texts = [None, "a", "ä€🎉" * 30_000, "", "b' \\ \"%s%%"]
+    rows = [EveryFieldLocked.objects.create() for _ in texts]
+    for row, text in zip(rows, texts, strict=True):
+        row.text = row.json = text
+        row.decimal = decimal.Decimal(len(text or "")) / 8
+    EveryFieldLocked.objects.bulk_update(rows, ["text", "json", "decimal"])
+    found = EveryFieldLocked.objects.order_by("pk")
+    assert [row.text for row in found] == texts
+    assert [row.json for row in found] == texts
+    assert [row.decimal for row in found] == [row.decimal for row in rows]
