@@ -6,11 +6,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from django.core.exceptions import FieldDoesNotExist
-from django.db import connections, models, transaction
+from django.db import NotSupportedError, connections, models, transaction
 from django.db.models.constants import LOOKUP_SEP
 
 from optilock import bulk, rollback
 from optilock.fields import IntegerVersionField, NextVersion, version_field
+from optilock.triggers import has_trigger
 
 M_co = TypeVar("M_co", bound=models.Model, covariant=True)
 
@@ -29,7 +30,12 @@ class VersionedQuerySet(models.QuerySet[M_co]):
         version among the arguments is stored as it is.
         """
         field = self._version_field()
-        if field is None or not kwargs or field.name in kwargs:
+        if (
+            field is None
+            or not kwargs
+            or field.name in kwargs
+            or field.excludes(kwargs)
+        ):
             return super().update(**kwargs)
         kwargs[field.name] = NextVersion(field)
         if field.model is self.model._meta.concrete_model:
@@ -65,7 +71,11 @@ class VersionedQuerySet(models.QuerySet[M_co]):
         """
         version = self._version_field()
         objs, names = tuple(objs), list(fields)
-        if version is None or _is_set_order(self.model, names, objs):
+        if (
+            version is None
+            or version.excludes(names)
+            or _is_set_order(self.model, names, objs)
+        ):
             return super().bulk_update(objs, names, batch_size, **kwargs)
         # Without objects this writes nothing, but Django's checks are made.
         super().bulk_update((), names, batch_size, **kwargs)
@@ -94,6 +104,69 @@ class VersionedQuerySet(models.QuerySet[M_co]):
         return len(objs)
 
     bulk_update.alters_data = True  # type: ignore[attr-defined]
+
+    def bulk_create(
+        self,
+        objs: Iterable[Any],
+        batch_size: int | None = None,
+        ignore_conflicts: bool = False,
+        update_conflicts: bool = False,
+        update_fields: Iterable[str] | None = None,
+        *args: Any,
+        **kwargs: Any,
+    ) -> list[Any]:
+        """Insert the objects; they can be saved afterwards.
+
+        With ``ignore_conflicts`` or ``update_conflicts`` the row behind an
+        object may be somebody else's: load it before you save it.
+
+        Raises:
+            NotSupportedError: with ``update_conflicts``, which overwrites rows
+                without raising their versions. Where the model declares a
+                ``VersionTrigger``, the database raises them.
+        """
+        version = self._version_field()
+        objs, update_fields = list(objs), update_fields and list(update_fields)
+        options = (batch_size, ignore_conflicts, update_conflicts, update_fields, *args)
+        if version is None:
+            return super().bulk_create(objs, *options, **kwargs)
+        if (
+            update_conflicts
+            and not has_trigger(version.model)
+            and not (update_fields and version.excludes(update_fields))
+        ):
+            raise NotSupportedError(
+                f"bulk_create(update_conflicts=True) overwrites rows of "
+                f"{self.model._meta.label} without raising their versions. Load the "
+                f"rows that exist and bulk_update() them, or update_or_create() one "
+                f"by one; or declare a VersionTrigger in Meta.constraints."
+            )
+        for obj in objs:
+            if not obj._is_pk_set():
+                obj._state.adding = True  # a copy, made by setting the pk to None
+        before = [(o._state, vars(o._state).copy()) for o in objs]
+        try:
+            created = super().bulk_create(objs, *options, **kwargs)
+        except BaseException:
+            for state, attributes in before:
+                vars(state).clear()
+                vars(state).update(attributes)
+            raise
+        for obj, (state, attributes) in zip(objs, before, strict=True):
+            # Should the INSERT be rolled back, there is no row to update.
+            for name in ("adding", "db"):
+                rollback.remember(
+                    connections[self.db],
+                    state,
+                    name,
+                    attributes.get(name, rollback.ABSENT),
+                    getattr(state, name),
+                )
+            if (ignore_conflicts or update_conflicts) and obj._is_pk_set():
+                vars(obj).pop(version.attname, None)
+        return created
+
+    bulk_create.alters_data = True  # type: ignore[attr-defined]
 
     def only(self, *fields: Any) -> Any:
         """Defer all fields but these, the primary key and the version.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.db import models
 
-from optilock import VersionedModel
+from optilock import IntegerVersionField, VersionedModel
 from testapp.models.lock import Author
 from testapp.settings import CHOICE
 
@@ -70,3 +70,12 @@ class Chapter(VersionedModel):
 
     class Meta:
         order_with_respect_to = "author"
+
+
+class Article(VersionedModel):
+    """Its views and its last visitor are nobody's concern."""
+
+    version = IntegerVersionField(exclude=["views", "reader"])
+    title = models.CharField(max_length=20)
+    views = models.IntegerField(default=0)
+    reader = models.ForeignKey(Author, models.CASCADE, null=True, related_name="+")
