@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 from asgiref.sync import async_to_sync
 from django.core.exceptions import FieldDoesNotExist, FieldError
-from django.db import connection, models
+from django.db import (
+    IntegrityError,
+    NotSupportedError,
+    connection,
+    models,
+    transaction,
+)
 from django.db.models import F, OuterRef, Subquery
 from django.test.utils import CaptureQueriesContext, isolate_apps
 from factories import AccountFactory, AuthorFactory, BookFactory
@@ -19,6 +25,9 @@ from testapp.models import (
     Place,
     Renamed,
     Restaurant,
+    StringKey,
+    Unlocked,
+    UUIDKey,
 )
 
 from optilock import RecordModifiedError, VersionedModel, VersionedQuerySet
@@ -289,3 +298,83 @@ def test_only_traversing_a_plain_field_is_refused_as_in_django():
     BookFactory()
     with pytest.raises(FieldError):
         list(Book.objects.select_related("author").only("title"))
+
+
+# bulk_create()
+
+
+def test_created_objects_can_be_saved():
+    accounts = Account.objects.bulk_create([Account(), Account()])
+    for account in accounts:
+        account.pk = account.pk or Account.objects.latest("pk").pk
+        account.save()
+    assert versions(Account) == [2, 2]
+
+
+def test_created_objects_keep_an_explicit_version():
+    UUIDKey.objects.bulk_create([UUIDKey(version=7)])
+    assert versions(UUIDKey) == [7]
+
+
+def test_a_created_copy_starts_again():
+    account = AccountFactory(version=7)
+    account.pk = None
+    Account.objects.bulk_create([account])
+    assert versions(Account) == [7, 1]
+
+
+def test_created_objects_are_new_again_after_a_rollback():
+    rows = [UUIDKey(name="a"), UUIDKey(name="b")]
+    with transaction.atomic():
+        UUIDKey.objects.bulk_create(rows)
+        transaction.set_rollback(True)
+    assert [row._state.adding for row in rows] == [True, True]
+    assert [row._state.db for row in rows] == [None, None]
+    rows[0].save()
+    assert versions(UUIDKey) == [1]
+
+
+def test_objects_that_could_not_be_created_are_new_still():
+    StringKey.objects.create(code="a")
+    rows = [StringKey(code="b"), StringKey(code="a")]
+    with pytest.raises(IntegrityError), transaction.atomic():
+        StringKey.objects.bulk_create(rows, batch_size=1)
+    assert [row._state.adding for row in rows] == [True, True]
+    assert "adding" not in vars(rows[0]._state)
+
+
+def test_a_row_that_was_there_already_has_to_be_loaded():
+    StringKey.objects.create(code="a", name="old")
+    row = StringKey(code="a", name="new")
+    StringKey.objects.bulk_create([row], ignore_conflicts=True)
+    with pytest.raises(ValueError, match="load"), transaction.atomic():
+        row.save()
+    assert StringKey.objects.get().name == "old"
+
+
+def test_an_async_create():
+    create = async_to_sync(UUIDKey.objects.all().abulk_create)
+    (row,) = create([UUIDKey(name="a")])
+    row.save()
+    assert row.version == 2
+
+
+UPSERT = {"update_conflicts": True, "update_fields": ["name"]}
+if connection.features.supports_update_conflicts_with_target:
+    UPSERT["unique_fields"] = ["code"]
+
+
+def test_an_upsert_is_refused_and_the_alternatives_are_named():
+    with pytest.raises(NotSupportedError, match=r"bulk_update.*VersionTrigger"):
+        StringKey.objects.bulk_create([StringKey(code="a")], **UPSERT)
+
+
+def test_an_async_upsert_is_refused():
+    upsert = async_to_sync(StringKey.objects.all().abulk_create)
+    with pytest.raises(NotSupportedError):
+        upsert([StringKey(code="a")], **UPSERT)
+
+
+def test_without_a_version_creating_is_djangos():
+    VersionedQuerySet(Unlocked).bulk_create([Unlocked(name="a")])
+    assert Unlocked.objects.get().name == "a"
