@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.db import models
 
-from optilock import IntegerVersionField, VersionedModel
+from optilock import IntegerVersionField, VersionedModel, VersionTrigger
 from testapp.models.lock import Author
 from testapp.settings import CHOICE
 
@@ -79,3 +79,46 @@ class Article(VersionedModel):
     title = models.CharField(max_length=20)
     views = models.IntegerField(default=0)
     reader = models.ForeignKey(Author, models.CASCADE, null=True, related_name="+")
+
+
+class Folder(models.Model):
+    name = models.CharField(max_length=20)
+
+
+class Sticker(models.Model):
+    name = models.CharField(max_length=20)
+
+
+class AbstractPage(VersionedModel):
+    """A row that can be written in every way Django knows."""
+
+    slug = models.CharField(max_length=20, unique=True, default="page")
+    text = models.CharField(max_length=20, default="old")
+    folder = models.ForeignKey(
+        Folder, models.SET_NULL, null=True, related_name="%(class)ss"
+    )
+    shelf = models.ForeignKey(
+        Folder, models.SET_DEFAULT, null=True, default=None, related_name="+"
+    )
+    if hasattr(models, "DB_SET_NULL"):
+        box = models.ForeignKey(Folder, models.DB_SET_NULL, null=True, related_name="+")
+    stickers = models.ManyToManyField(Sticker)
+
+    class Meta:
+        abstract = True
+
+
+class Page(AbstractPage):
+    pass
+
+
+class GuardedPage(AbstractPage):
+    class Meta:
+        constraints = [VersionTrigger(name="testapp_guardedpage_version")]
+
+
+class BasedPage(AbstractPage):
+    """Its base manager raises versions too."""
+
+    class Meta:
+        base_manager_name = "objects"
