@@ -15,7 +15,7 @@ from django.db import models
 from optilock.fields import IntegerVersionField
 from optilock.models import VersionedModel
 from optilock.query import VersionedQuerySet
-from optilock.triggers import VersionTrigger
+from optilock.triggers import VersionTrigger, has_trigger
 
 
 def check_versioned_models(
@@ -131,6 +131,8 @@ def _check_managers(model: type[models.Model]) -> Iterator[checks.CheckMessage]:
 
 
 def _check_on_delete(model: type[models.Model]) -> Iterator[checks.CheckMessage]:
+    if has_trigger(model):
+        return
     for field in model._meta.local_fields:
         relation: Any = field.remote_field
         on_delete = getattr(relation, "on_delete", None)
