@@ -112,8 +112,8 @@ class RecordModifiedError(DatabaseError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         cls = getattr(type(self), "_declared", type(self))
-        names = ("instance", "using", "expected_version", "current_version", "conflicts")
-        arguments = {name: getattr(self, name) for name in names}
+        names = ["instance", "using", "expected_version", "current_version"]
+        arguments = {name: getattr(self, name) for name in [*names, "conflicts"]}
         return _rebuild, (cls, arguments), vars(self)
 
 
