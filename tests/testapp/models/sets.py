@@ -94,6 +94,7 @@ class AbstractPage(VersionedModel):
 
     slug = models.CharField(max_length=20, unique=True, default="page")
     text = models.CharField(max_length=20, default="old")
+    number = models.IntegerField(default=0)
     folder = models.ForeignKey(
         Folder, models.SET_NULL, null=True, related_name="%(class)ss"
     )
