@@ -14,11 +14,13 @@ if TYPE_CHECKING:
     from optilock.fields import IntegerVersionField
     from optilock.models import VersionedModel
     from optilock.query import VersionedManager, VersionedQuerySet
+    from optilock.triggers import VersionTrigger
 
 __all__ = [
     "IntegerVersionField",
     "RecordDeletedError",
     "RecordModifiedError",
+    "VersionTrigger",
     "VersionedManager",
     "VersionedModel",
     "VersionedQuerySet",
@@ -28,6 +30,7 @@ _MODULES = {
     "IntegerVersionField": "fields",
     "RecordDeletedError": "exceptions",
     "RecordModifiedError": "exceptions",
+    "VersionTrigger": "triggers",
     "VersionedManager": "query",
     "VersionedModel": "models",
     "VersionedQuerySet": "query",

@@ -15,6 +15,7 @@ from django.db import models
 from optilock.fields import IntegerVersionField
 from optilock.models import VersionedModel
 from optilock.query import VersionedQuerySet
+from optilock.triggers import VersionTrigger, has_trigger
 
 
 def check_versioned_models(
@@ -32,6 +33,7 @@ def check_versioned_models(
 
 def _check_model(model: type[models.Model]) -> Iterator[checks.CheckMessage]:
     meta = model._meta
+    yield from _check_triggers(model)
     versions = [f for f in meta.concrete_fields if isinstance(f, IntegerVersionField)]
     if not versions:
         if issubclass(model, VersionedModel):
@@ -86,6 +88,33 @@ def _check_parents(
             )
 
 
+def _check_triggers(model: type[models.Model]) -> Iterator[checks.CheckMessage]:
+    for trigger in model._meta.constraints:
+        if not isinstance(trigger, VersionTrigger):
+            continue
+        field = next(
+            (f for f in model._meta.local_fields if f.name == trigger.field), None
+        )
+        if not isinstance(field, IntegerVersionField):
+            yield checks.Error(
+                f"{trigger!r} needs a version field {trigger.field!r} in the table of "
+                f"{model._meta.label}.",
+                hint=(
+                    "Name the version field in the trigger's `field`. If it is on a "
+                    "parent, declare the trigger there."
+                ),
+                obj=model,
+                id="optilock.E011",
+            )
+        elif field.exclude:
+            yield checks.Error(
+                f"{trigger!r} raises the version when excluded fields are written.",
+                hint=f"Remove the trigger, or `exclude` from {field}.",
+                obj=model,
+                id="optilock.E012",
+            )
+
+
 def _check_managers(model: type[models.Model]) -> Iterator[checks.CheckMessage]:
     for manager in model._meta.managers:
         if not issubclass(type(manager.get_queryset()), VersionedQuerySet):
@@ -102,6 +131,8 @@ def _check_managers(model: type[models.Model]) -> Iterator[checks.CheckMessage]:
 
 
 def _check_on_delete(model: type[models.Model]) -> Iterator[checks.CheckMessage]:
+    if has_trigger(model):
+        return
     for field in model._meta.local_fields:
         relation: Any = field.remote_field
         on_delete = getattr(relation, "on_delete", None)
@@ -118,7 +149,8 @@ def _check_on_delete(model: type[models.Model]) -> Iterator[checks.CheckMessage]
             f"changed without raising the version of its row.",
             hint=(
                 "Whoever holds the row puts the old value back with the next save. "
-                "Use CASCADE, PROTECT or RESTRICT, or silence this check."
+                "Add a VersionTrigger to Meta.constraints, and the database raises "
+                "it; or use CASCADE, PROTECT or RESTRICT."
             ),
             obj=field,
             id="optilock.W002",

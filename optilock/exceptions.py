@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django.db import DatabaseError
 
 if TYPE_CHECKING:
     from django.db.models import Model
+
+
+class RowConflict(NamedTuple):
+    """One row that couldn't be written."""
+
+    instance: Model
+    #: The version the instance holds.
+    expected: int
+    #: The version in the row, ``None`` if the row is gone.
+    current: int | None
 
 
 class RecordModifiedError(DatabaseError):
@@ -26,6 +37,9 @@ class RecordModifiedError(DatabaseError):
         using: alias of the database that refused the write.
         expected_version: the number the instance holds.
         current_version: the number in the row, ``None`` if the row is gone.
+        conflicts: a ``RowConflict`` for each row that couldn't be written. It is
+            one but for ``bulk_update()``, where the attributes above describe
+            the first row that isn't gone.
     """
 
     def __new__(cls, *args: Any, instance: Model, **kwargs: Any) -> RecordModifiedError:
@@ -46,6 +60,7 @@ class RecordModifiedError(DatabaseError):
         using: str,
         expected_version: int,
         current_version: int | None,
+        conflicts: Sequence[RowConflict] = (),
     ) -> None:
         self.instance = instance
         self.model = type(instance)
@@ -53,7 +68,25 @@ class RecordModifiedError(DatabaseError):
         self.using = using
         self.expected_version = expected_version
         self.current_version = current_version
-        super().__init__(self._message())
+        self.conflicts = tuple(conflicts) or (
+            RowConflict(instance, expected_version, current_version),
+        )
+        super().__init__(
+            self._message() if len(self.conflicts) == 1 else self._bulk_message()
+        )
+
+    def _bulk_message(self) -> str:
+        rows = [
+            f"{row.instance.pk!r} (expected version {row.expected}, "
+            + ("gone)" if row.current is None else f"found {row.current})")
+            for row in self.conflicts
+        ]
+        more = f" and {len(rows) - 10} more" if len(rows) > 10 else ""
+        return (
+            f"Nothing was written: {len(rows)} rows of {self.model._meta.label} aren't "
+            f"as they were loaded, or not in the queryset: pk {', '.join(rows[:10])}"
+            f"{more}. Reload them and apply the changes again."
+        )
 
     def _message(self) -> str:
         row = f"{self.model._meta.label} with pk {self.pk!r}"
@@ -79,8 +112,8 @@ class RecordModifiedError(DatabaseError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         cls = getattr(type(self), "_declared", type(self))
-        names = ("instance", "using", "expected_version", "current_version")
-        arguments = {name: getattr(self, name) for name in names}
+        names = ["instance", "using", "expected_version", "current_version"]
+        arguments = {name: getattr(self, name) for name in [*names, "conflicts"]}
         return _rebuild, (cls, arguments), vars(self)
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import wraps
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property, wraps
 from types import MethodType
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -81,17 +81,26 @@ class IntegerVersionField(models.BigIntegerField):  # type: ignore[type-arg]
 
     The number is a 64-bit integer, not null, with a default in the database.
     It isn't editable. Assigning to it by hand changes what is checked.
+
+    Args:
+        exclude: names of fields of the model whose changes concern nobody else,
+            like a counter of views. A write of nothing but these is neither
+            checked nor does it raise the version.
     """
 
     description = "Version number for optimistic locking"
     descriptor_class = _VersionAttribute
+    non_db_attrs = (*models.BigIntegerField.non_db_attrs, "exclude")
     _defaults: ClassVar[dict[str, Any]] = {
         "default": 1,
         "db_default": 1,
         "editable": False,
     }
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, exclude: Iterable[str] = (), **kwargs: Any) -> None:
+        if isinstance(exclude, str):
+            raise TypeError(f"exclude takes a list of names: exclude=[{exclude!r}].")
+        self.exclude = tuple(exclude)
         for option, value in self._defaults.items():
             kwargs.setdefault(option, value)
         super().__init__(*args, **kwargs)
@@ -103,6 +112,8 @@ class IntegerVersionField(models.BigIntegerField):  # type: ignore[type-arg]
         for option, value in self._defaults.items():
             if kwargs.setdefault(option, models.NOT_PROVIDED) == value:
                 del kwargs[option]
+        if self.exclude:
+            kwargs["exclude"] = list(self.exclude)
         return name, path.replace("optilock.fields", "optilock"), args, kwargs
 
     def contribute_to_class(
@@ -113,6 +124,15 @@ class IntegerVersionField(models.BigIntegerField):  # type: ignore[type-arg]
             _wrap(cls, "_do_update", self._locked_update)
             _wrap(cls, "save_base", self._restoring_save)
             rollback.watch_connections()
+
+    def excludes(self, names: Iterable[str]) -> bool:
+        """Return whether a write of these fields doesn't concern the lock."""
+        return bool(self.exclude) and self._excluded_names.issuperset(names)
+
+    @cached_property
+    def _excluded_names(self) -> frozenset[str]:
+        fields: list[Any] = [self.model._meta.get_field(n) for n in self.exclude]
+        return frozenset(name for f in fields for name in (f.name, f.attname))
 
     def expected(self, instance: models.Model) -> int:
         """Return the version the instance's row has to have to be written.
@@ -173,9 +193,11 @@ class IntegerVersionField(models.BigIntegerField):  # type: ignore[type-arg]
         """
         others = [value for value in values if value[0] is not self]
         given = next((value[2] for value in values if value[0] is self), None)
-        if base_qs.model is not self.model or not isinstance(
-            given, _Expected | None
-        ):  # another table, or a raw save
+        if (
+            base_qs.model is not self.model  # another table
+            or not isinstance(given, _Expected | None)  # a raw save
+            or (update_fields and self.excludes(update_fields))
+        ):
             return update(
                 base_qs,
                 using,
@@ -234,15 +256,19 @@ class IntegerVersionField(models.BigIntegerField):  # type: ignore[type-arg]
                 connections[using], instance, self.attname, expected
             )
 
+    def latest(self, rows: models.QuerySet[Any]) -> models.QuerySet[Any]:
+        """Return the queryset such that it sees what others have committed."""
+        connection = connections[rows.db]
+        if connection.vendor == "mysql" and not connection.autocommit:
+            # A plain read would see the transaction's old snapshot.
+            return rows.select_for_update()
+        return rows
+
     def conflict(
         self, instance: models.Model, using: str, pk: Any, expected: int
     ) -> RecordModifiedError:
         """Return the error for a write that matched no row; one query."""
-        connection = connections[using]
-        row = self.rows(using, pk)
-        if connection.vendor == "mysql" and not connection.autocommit:
-            # A plain read would see the transaction's old snapshot.
-            row = row.select_for_update()
+        row = self.latest(self.rows(using, pk))
         current = row.values_list(self.attname, flat=True).first()
         error = RecordDeletedError if current is None else RecordModifiedError
         return error(
@@ -305,7 +331,28 @@ class IntegerVersionField(models.BigIntegerField):  # type: ignore[type-arg]
                 rollback.remember(connection, state, "db", alias, state.db)
 
     def check(self, **kwargs: Any) -> list[checks.CheckMessage]:
-        return [*super().check(**kwargs), *self._check_options()]
+        return [
+            *super().check(**kwargs),
+            *self._check_options(),
+            *self._check_exclude(),
+        ]
+
+    def _check_exclude(self) -> list[checks.CheckMessage]:
+        meta = self.model._meta
+        possible = {f.name for f in meta.local_concrete_fields if not f.primary_key}
+        return [
+            checks.Error(
+                f"The version of {meta.label} can't exclude {name!r}.",
+                hint=(
+                    "Name other fields with a column in the same table, not those of "
+                    "parents or children."
+                ),
+                obj=self,
+                id="optilock.E010",
+            )
+            for name in self.exclude
+            if name not in possible - {self.name}
+        ]
 
     def _check_options(self) -> list[checks.CheckMessage]:
         # Not meta.pk_fields: it raises for the names that Django's own checks report.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from asgiref.sync import sync_to_async
 from django.db import models, router, transaction
 from django.db.models import ProtectedError, RestrictedError
 from django.db.models.deletion import Collector
@@ -73,6 +74,35 @@ class VersionedModel(models.Model):
         raise refused or field.conflict(self, using, pk, expected)
 
     delete.alters_data = True  # type: ignore[attr-defined]
+
+    def touch(self, using: str | None = None) -> None:
+        """Raise the version without changing anything else.
+
+        For what belongs to the row but isn't stored in it: when a line of an
+        order changes, ``order.touch()`` makes everybody who holds the order
+        stale. No signals are sent.
+
+        Raises:
+            RecordModifiedError: the row was changed.
+            RecordDeletedError: the row is gone.
+            ValueError: the object isn't saved yet.
+        """
+        field = version_field(type(self))
+        if field is None or self._state.adding:
+            raise ValueError(f"{self!r} has no version to raise. Save it first.")
+        using = using or router.db_for_write(type(self), instance=self)
+        expected = field.expected(self)
+        pk = self._get_pk_val(field.model._meta)
+        if not field.bump(self, using, pk, expected):
+            raise field.conflict(self, using, pk, expected)
+
+    touch.alters_data = True  # type: ignore[attr-defined]
+
+    async def atouch(self, using: str | None = None) -> None:
+        """Do what ``touch()`` does."""
+        await sync_to_async(self.touch)(using=using)
+
+    atouch.alters_data = True  # type: ignore[attr-defined]
 
 
 def _is_djangos(method: Any) -> bool:

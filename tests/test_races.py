@@ -15,7 +15,8 @@ from threading import Thread
 
 import pytest
 from django.db import OperationalError, connection, connections, transaction
-from testapp.models import Account, Restaurant
+from django.db.models import F, Value
+from testapp.models import Account, GuardedPage, Restaurant
 
 from optilock import RecordModifiedError, rollback
 
@@ -104,11 +105,55 @@ def set_rollback_and_repeated(instance, counter):
     return 1
 
 
+def update(instance, counter):
+    return rows_of(instance).filter(pk=instance.pk).update(**{counter: F(counter) + 1})
+
+
+def update_or_create(instance, counter):
+    rows_of(instance).update_or_create(
+        pk=instance.pk, defaults={counter: F(counter) + 1}
+    )
+    return 1
+
+
+def bulk_update(instance, counter):
+    add(instance, counter)
+    return rows_of(instance).bulk_update([instance], [counter])
+
+
+def bulk_update_in_djangos_way(instance, counter):
+    add(instance, counter)
+    setattr(instance, counter, Value(getattr(instance, counter)))
+    return rows_of(instance).bulk_update([instance], [counter])
+
+
+def bulk_update_rolled_back_and_repeated(instance, counter):
+    add(instance, counter)
+    with transaction.atomic():
+        rows_of(instance).bulk_update([instance], [counter])
+        transaction.set_rollback(True)
+    time.sleep(random.random() / 500)
+    return rows_of(instance).bulk_update([instance], [counter])
+
+
+def raw_sql(instance, counter):
+    quote = connection.ops.quote_name
+    table, column = quote(instance._meta.db_table), quote(counter)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"UPDATE {table} SET {column} = {column} + 1 WHERE id = %s", [instance.pk]
+        )
+        return cursor.rowcount
+
+
+def rows_of(instance):
+    return type(instance).objects.all()
+
+
 def add(instance, counter):
     setattr(instance, counter, getattr(instance, counter) + 1)
 
 
-# Writers of other kinds (set-based, raw SQL) join by being listed here.
 WRITERS = [
     plain_save,
     update_fields,
@@ -117,6 +162,11 @@ WRITERS = [
     rolled_back_and_repeated,
     savepoint_rolled_back_and_repeated,
     set_rollback_and_repeated,
+    update,
+    update_or_create,
+    bulk_update,
+    bulk_update_in_djangos_way,
+    bulk_update_rolled_back_and_repeated,
 ]
 
 
@@ -156,6 +206,8 @@ def race(rows, writers, seconds=SECONDS):
 
 def gave_way(error):
     """Whether the database chose this transaction to end a deadlock."""
+    if connection.vendor == "postgresql":
+        return getattr(error.__cause__, "sqlstate", None) == "40P01"
     return connection.vendor == "mysql" and error.args[0] in (1020, 1205, 1213)
 
 
@@ -177,4 +229,14 @@ def test_every_increment_that_reported_success_is_in_the_row(monkeypatch):
     )
     # A race nobody lost, or with a writer that never won, has shown nothing.
     assert min(reported.values()) > 10
+    assert conflicts
+
+
+def test_the_trigger_lets_nothing_be_lost_to_raw_sql():
+    page = GuardedPage.objects.create()
+
+    reported, conflicts = race([(GuardedPage, page.pk, "number")], [*WRITERS, raw_sql])
+
+    page.refresh_from_db()
+    assert page.number == reported[GuardedPage, page.pk] > 10
     assert conflicts

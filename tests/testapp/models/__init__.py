@@ -2,3 +2,4 @@ from __future__ import annotations
 
 from testapp.models.corners import *  # noqa: F403
 from testapp.models.lock import *  # noqa: F403
+from testapp.models.sets import *  # noqa: F403

@@ -1,0 +1,301 @@
+"""The statements that write many rows, each row with its own values.
+
+Django's ``bulk_update()`` says ``CASE WHEN pk = 1 THEN ... WHEN pk = 2 ...`` for
+each column: the database tries every branch for every row. Here the new values
+are a table that the ``UPDATE`` joins, the versions expected of the rows among
+them.
+
+A field whose values can't stand in such a table (an array, an expression) makes
+its rows take Django's way, in batches so small that it doesn't hurt.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Container, Iterator, Sequence
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+from django.db import connections, models
+from django.db.models import Q
+
+from optilock.exceptions import (
+    RecordDeletedError,
+    RecordModifiedError,
+    RowConflict,
+)
+from optilock.fields import IntegerVersionField, NextVersion, version_field
+
+if TYPE_CHECKING:
+    from django.db.backends.base.base import BaseDatabaseWrapper
+
+    Field = models.Field[Any, Any]
+
+#: Rows in one statement; more of them make none of the databases any faster.
+BATCH_SIZE = 1000
+#: The same for Django's CASE, whose cost grows with the square of it.
+CASE_BATCH_SIZE = 50
+
+
+def write(
+    using: str,
+    version: IntegerVersionField,
+    fields: Sequence[Field],
+    objs: Sequence[models.Model],
+    batch_size: int | None,
+) -> bool:
+    """Write the fields of all objects and raise their rows' versions.
+
+    To be called in a transaction that is rolled back unless all rows matched.
+
+    Returns:
+        Whether all rows were there, at the versions their objects expect.
+    """
+    tables: dict[Any, list[Field]] = {version.model: []}
+    for field in fields:
+        tables.setdefault(field.model._meta.concrete_model, []).append(field)
+    # The table with the version is the first: its rows are then locked.
+    return all(
+        _write_table(using, model, version, columns, objs, batch_size)
+        for model, columns in tables.items()
+    )
+
+
+def conflict(
+    using: str,
+    version: IntegerVersionField,
+    objs: Sequence[models.Model],
+    outside: Container[tuple[Any, ...]],
+) -> RecordModifiedError:
+    """Return the error that names all objects whose rows couldn't be written.
+
+    Args:
+        outside: keys of the rows that the queryset leaves out.
+    """
+    model = version.model
+    rows = version.latest(models.QuerySet(model, using=using))
+    names = [field.attname for field in model._meta.pk_fields]
+    found: dict[tuple[Any, ...], int] = {}
+    for batch in batches(objs, BATCH_SIZE):
+        pks = [obj._get_pk_val(model._meta) for obj in batch]
+        for *key, current in rows.filter(pk__in=pks).values_list(
+            *names, version.attname
+        ):
+            found[tuple(key)] = current
+    all_rows = [
+        (key, RowConflict(obj, version.expected(obj), found.get(key)))
+        for obj in objs
+        for key in [row_key(model, obj)]
+    ]
+    conflicts = [
+        row for key, row in all_rows if row.current != row.expected or key in outside
+    ] or [row for _, row in all_rows]
+    # The error as a whole speaks of a row that is still there, if one is.
+    first = next((row for row in conflicts if row.current is not None), conflicts[0])
+    error = RecordDeletedError if first.current is None else RecordModifiedError
+    return error(
+        instance=first.instance,
+        using=using,
+        expected_version=first.expected,
+        current_version=first.current,
+        conflicts=conflicts,
+    )
+
+
+def row_key(model: type[models.Model], obj: models.Model) -> tuple[Any, ...]:
+    """Return the primary key of the object's row in the model's table."""
+    return tuple(
+        field.to_python(getattr(obj, field.attname)) for field in model._meta.pk_fields
+    )
+
+
+def batches(objs: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+    return (objs[start : start + size] for start in range(0, len(objs), size))
+
+
+def _write_table(
+    using: str,
+    model: type[models.Model],
+    version: IntegerVersionField,
+    fields: Sequence[Field],
+    objs: Sequence[models.Model],
+    batch_size: int | None,
+) -> bool:
+    connection = connections[using]
+    keys = model._meta.pk_fields
+    checked = [version] if model is version.model else []
+    write_batch: Callable[..., int]
+    if _can_join(connection, keys, fields, objs):
+        write_batch, limit = _join_update, BATCH_SIZE
+        if connection.features.max_query_params:
+            columns = len(keys) + len(checked) + len(fields)
+            limit = min(limit, connection.features.max_query_params // columns)
+    else:
+        write_batch, limit = _case_update, CASE_BATCH_SIZE
+    return all(
+        write_batch(connection, model, keys, checked, fields, batch) == len(batch)
+        for batch in batches(objs, min(batch_size or limit, limit))
+    )
+
+
+def _join_update(
+    connection: BaseDatabaseWrapper,
+    model: type[models.Model],
+    keys: Sequence[Field],
+    checked: Sequence[IntegerVersionField],
+    fields: Sequence[Field],
+    objs: Sequence[models.Model],
+) -> int:
+    """Write the rows with an UPDATE that joins a table of values."""
+    quote = connection.ops.quote_name
+    table = quote(model._meta.db_table)
+    columns = [quote(field.column or "") for field in (*keys, *checked, *fields)]
+    names = [f"v{number}" for number in range(len(columns))]
+    matched = len(keys) + len(checked)
+    values = [
+        *(_prepared(field, objs, connection) for field in keys),
+        *([field.expected(obj) for obj in objs] for field in checked),
+        *(_prepared(field, objs, connection) for field in fields),
+    ]
+    source, params = _source(connection, (*keys, *checked, *fields), names, values)
+    where = " AND ".join(
+        f"{table}.{column} = new.{name}"
+        for column, name in zip(columns[:matched], names, strict=False)
+    )
+    # A joined MySQL UPDATE wants to know whose column is set, the others forbid it.
+    prefix = f"{table}." if connection.vendor == "mysql" else ""
+    assignments = ", ".join(
+        [
+            f"{prefix}{column} = new.{name}"
+            for column, name in zip(columns[matched:], names[matched:], strict=True)
+        ]
+        + [
+            f"{prefix}{column} = {table}.{column} + 1"
+            for column in columns[len(keys) : matched]
+        ]
+    )
+    if connection.vendor == "mysql":
+        sql = f"UPDATE {table} JOIN {source} ON {where} SET {assignments}"  # noqa: S608
+    else:
+        sql = f"UPDATE {table} SET {assignments} FROM {source} WHERE {where}"  # noqa: S608
+    with connection.cursor() as cursor:
+        cursor.execute(sql, params)
+        count: int = cursor.rowcount
+    return count
+
+
+def _source(
+    connection: BaseDatabaseWrapper,
+    fields: Sequence[Field],
+    names: Sequence[str],
+    values: Sequence[Sequence[Any]],
+) -> tuple[str, list[Any]]:
+    """Return the SQL for a table ``new`` of the values, and its parameters."""
+    columns = ", ".join(names)
+    if connection.vendor == "postgresql":
+        arrays = ", ".join(f"%s::{_array_type(f, connection)}" for f in fields)
+        return f"unnest({arrays}) AS new({columns})", list(values)
+    row = f"({', '.join(['%s'] * len(names))})"
+    rows = ", ".join([row] * len(values[0]))
+    # The WITH is for the names of the columns. In front of the UPDATE it would
+    # cost SQLite the count of the rows.
+    return (
+        f"(WITH given({columns}) AS (VALUES {rows}) SELECT * FROM given) AS new",  # noqa: S608
+        list(chain.from_iterable(zip(*values, strict=True))),
+    )
+
+
+def _prepared(
+    field: Field, objs: Sequence[models.Model], connection: BaseDatabaseWrapper
+) -> list[Any]:
+    attname, prepare = field.attname, field.get_db_prep_save
+    return [prepare(getattr(obj, attname), connection) for obj in objs]
+
+
+def _array_type(field: Field, connection: BaseDatabaseWrapper) -> str:
+    db_type = field.cast_db_type(connection) or ""
+    # A cast to varchar(2) would cut a longer text off without a word; without
+    # the length, the column itself refuses it.
+    return re.sub(r"^(varchar|numeric)\(.*\)$", r"\1", db_type) + "[]"
+
+
+def _can_join(
+    connection: BaseDatabaseWrapper,
+    keys: Sequence[Field],
+    fields: Sequence[Field],
+    objs: Sequence[models.Model],
+) -> bool:
+    """Return whether the values can stand in a table an UPDATE joins."""
+    if not _joins_values(connection):
+        return False
+    keys, fields = [*map(_target, keys)], [*map(_target, fields)]
+    if connection.vendor == "mysql" and not all(
+        isinstance(key, models.IntegerField) for key in keys
+    ):
+        return False  # texts of different collations can't be compared
+    return all(_is_plain(field, connection) for field in (*keys, *fields)) and not any(
+        hasattr(getattr(obj, field.attname), "resolve_expression")
+        for field in fields
+        for obj in objs
+    )
+
+
+def _joins_values(connection: Any) -> bool:
+    if connection.vendor == "sqlite":
+        has_update_from: bool = connection.Database.sqlite_version_info >= (3, 33)
+        return has_update_from
+    if connection.vendor == "mysql":
+        is_mariadb: bool = connection.mysql_is_mariadb  # MySQL spells VALUES ROW()
+        return is_mariadb
+    return bool(connection.vendor == "postgresql")
+
+
+def _target(field: Field) -> Field:
+    """Return what a foreign key's column holds: the field it points to."""
+    while isinstance(field, models.ForeignKey):
+        field = field.target_field
+    return field
+
+
+def _is_plain(field: Field, connection: BaseDatabaseWrapper) -> bool:
+    """Return whether it is one of Django's columns, with no SQL around its value."""
+    if isinstance(field, models.BinaryField):
+        return connection.vendor != "mysql"  # there its value needs an introducer
+    return field.get_internal_type() in connection.data_types and not (
+        hasattr(field, "get_placeholder") or hasattr(field, "get_placeholder_sql")
+    )
+
+
+def _case_update(
+    connection: BaseDatabaseWrapper,
+    model: type[models.Model],
+    keys: Sequence[Field],
+    checked: Sequence[IntegerVersionField],
+    fields: Sequence[Field],
+    objs: Sequence[models.Model],
+) -> int:
+    """Write the rows with Django's own bulk_update(), and the check around it."""
+    rows: models.QuerySet[Any]
+    names = [field.name for field in fields]
+    if not checked:
+        rows = models.QuerySet(model, using=connection.alias)
+        return rows.bulk_update(objs, names)
+    version = checked[0]
+    pks: dict[int, list[Any]] = {}
+    for obj in objs:
+        pks.setdefault(version.expected(obj), []).append(obj._get_pk_val(model._meta))
+    at_expected = Q.create(
+        [Q(pk__in=found, **{version.attname: n}) for n, found in pks.items()], Q.OR
+    )
+    rows = _RaisingQuerySet(model, using=connection.alias).filter(at_expected)
+    return rows.bulk_update(objs, names) if names else rows.update()
+
+
+class _RaisingQuerySet(models.QuerySet[Any]):
+    """Raises the version in ``update()``, whatever is written."""
+
+    def update(self, **kwargs: Any) -> int:
+        field = version_field(self.model)
+        if field is not None:
+            kwargs[field.name] = NextVersion(field)
+        return super().update(**kwargs)
