@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Hashable, Iterable, Iterator
 from itertools import groupby
+from threading import Lock
 from typing import Any, NamedTuple
+from uuid import UUID
 
 from django.db import DatabaseError, connections, models
 
@@ -23,6 +26,10 @@ _MYSQL_ERRORS = {1213, 1205, 1020}
 #: SQLITE_BUSY and SQLITE_LOCKED, the low byte of the extended codes.
 #: https://www.sqlite.org/rescode.html
 _SQLITE_ERRORS = {5, 6}
+
+
+Args = tuple[Any, ...]
+Kwargs = dict[str, Any]
 
 
 class Row(NamedTuple):
@@ -64,27 +71,113 @@ def lost_rows(error: BaseException) -> set[Row]:
 
 
 def lock_rows(rows: Iterable[Row]) -> None:
-    """Lock the rows for the transaction that is open, in an order all agree on."""
-    ordered = sorted(rows, key=_table)
-    for (using, _), group in groupby(ordered, key=_table):
-        first, *others = group
-        pks = [first.pk, *(row.pk for row in others)]
-        locked: models.QuerySet[Any, Any] = (
-            models.QuerySet(first.model, using=using)
-            .filter(pk__in=pks)
-            .order_by("pk")
-            .select_for_update()
-            .values_list("pk")
+    """Lock the rows for the open transaction, in an order all agree on.
+
+    SQL by hand, because building this through a queryset takes longer than
+    running it, and others wait while this transaction lasts.
+    """
+    for (using, _), group in groupby(sorted(rows, key=_table), key=_table):
+        locked = list(group)
+        connection = connections[using]
+        meta = locked[0].model._meta
+        quote = connection.ops.quote_name
+        fields = meta.pk_fields
+        columns = [quote(str(field.column)) for field in fields]
+        is_row = " AND ".join(f"{column} = %s" for column in columns)
+        sql = (  # noqa: S608 -- quoted names, the values are parameters
+            f"SELECT 1 FROM {quote(meta.db_table)} "
+            f"WHERE {' OR '.join([f'({is_row})'] * len(locked))} "
+            f"ORDER BY {', '.join(columns)} {connection.ops.for_update_sql()}"
         )
-        list(locked)
+        params = [
+            field.get_db_prep_value(value, connection)
+            for row in locked
+            for field, value in zip(fields, _key(row), strict=True)
+        ]
+        with connection.cursor() as cursor:
+            cursor.execute(sql, params)
 
 
 def has_row_locks(using: str) -> bool:
     return bool(connections[using].features.has_select_for_update)
 
 
+def _key(row: Row) -> tuple[Any, ...]:
+    return row.pk if isinstance(row.pk, tuple) else (row.pk,)
+
+
 def _table(row: Row) -> tuple[str, str]:
     return row.using, row.model._meta.db_table
+
+
+class HotRows:
+    """Rows that calls of a function lost a moment ago.
+
+    Whoever loses a row is seldom the only one who wants it, so the next call
+    that is going to write it does better to lock it at once. What a call will
+    write isn't known, but can be told from its arguments: by the one that was
+    the row's primary key when the row was lost, or that was the object itself.
+    A call whose arguments don't say takes the rows that a call with the very
+    same arguments lost.
+
+    A needless lock does no harm but a little waiting. The memory is forgotten
+    after ``seconds``, and holds ``size`` entries at most, none of them with an
+    argument's value in it.
+    """
+
+    seconds = 10.0
+    size = 1000
+
+    def __init__(self) -> None:
+        self._rows: dict[Hashable, dict[Row, float]] = {}
+        self._lock = Lock()
+
+    def add(self, rows: Iterable[Row], args: Args, kwargs: Kwargs) -> None:
+        """Remember that a call with these arguments lost the rows."""
+        tokens = _tokens(args, kwargs)
+        expires = time.monotonic() + self.seconds
+        with self._lock:
+            for row in rows:
+                pk = _token(row.pk)
+                keys = [item for item in tokens if pk is not None and item[1] == pk]
+                for key in keys or _whole(tokens):
+                    # Taken out and put in at the end: the oldest come first.
+                    known = self._rows.pop(key, {})
+                    self._rows[key] = {**known, row: expires}
+            while len(self._rows) > self.size:
+                del self._rows[next(iter(self._rows))]
+
+    def expected(self, args: Args, kwargs: Kwargs) -> set[Row]:
+        """Return the rows that a call with these arguments is likely to lose."""
+        if not self._rows:
+            return set()
+        now = time.monotonic()
+        tokens = _tokens(args, kwargs)
+        return {
+            row
+            for key in (*tokens, *_whole(tokens))
+            for row, expires in self._rows.get(key, {}).items()
+            if expires > now
+        }
+
+
+def _tokens(args: Args, kwargs: Kwargs) -> tuple[tuple[Any, int | None], ...]:
+    """Return each parameter's position or name, with a token for its value."""
+    named = (*enumerate(args), *sorted(kwargs.items()))
+    return tuple((name, _token(value)) for name, value in named)
+
+
+def _token(value: object) -> int | None:
+    if isinstance(value, models.Model):
+        value = value.pk
+    if isinstance(value, int | str | UUID):
+        return hash(str(value))  # a URL's "7" is the key 7, and True isn't 1
+    return None
+
+
+def _whole(tokens: tuple[tuple[Any, int | None], ...]) -> list[Hashable]:
+    # Only if all arguments are plain values, the call is told by these.
+    return [] if any(token is None for _, token in tokens) else [tokens]
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

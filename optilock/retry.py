@@ -7,8 +7,7 @@ import inspect
 import logging
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial, wraps
@@ -200,6 +199,7 @@ class _Policy:
             return self._decorate_coroutine(function)
 
         own = _AllDatabases(getattr(function, "_non_atomic_requests", ()))
+        hot = losses.HotRows()
 
         @wraps(function)
         def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -207,14 +207,17 @@ class _Policy:
             if _in_foreign_transaction(aliases):
                 return function(*args, **kwargs)
             call = _Call(self, wrapper, aliases)
+            if self.lock_rows:
+                call.rows = hot.expected(args, kwargs)
             while True:
                 try:
-                    with call.attempt():
-                        return _finished(function(*args, **kwargs))
+                    return call.attempt(partial(function, *args, **kwargs))
                 except Exception as error:
                     wait = call.wait_after(error)
                     if wait is None:
                         raise
+                if call.rows:
+                    hot.add(call.rows, args, kwargs)
                 if call.skips(wait):
                     continue
                 time.sleep(wait)
@@ -231,8 +234,8 @@ class _Policy:
             call = _Call(self, wrapper, self.using)
             while True:
                 try:
-                    with call.attempt():
-                        return await function(*args, **kwargs)
+                    call.attempts += 1
+                    return await function(*args, **kwargs)
                 except Exception as error:
                     # The connection that counts is that of the thread which
                     # runs the coroutine's queries.
@@ -285,7 +288,7 @@ class _Call:
     ) -> None:
         self.policy = policy
         self.sender = sender
-        self.aliases = aliases
+        self.aliases = aliases if policy.atomic else ()
         self.attempts = 0
         self.waited = 0.0
         self.limit = policy.base
@@ -293,26 +296,26 @@ class _Call:
         self.rows: set[losses.Row] = set()
         self.committed: set[str] = set()
 
-    @contextmanager
-    def attempt(self) -> Iterator[None]:
-        """Open the transactions of an attempt, and lock what was lost before."""
+    def attempt(self, function: Callable[[], T]) -> T:
+        """Call the function in transactions, with what was lost before locked."""
         self.attempts += 1
-        if not self.policy.atomic:
-            yield
-            return
-        with ExitStack() as stack:
-            for alias in self.aliases:
-                is_outermost = not connections[alias].in_atomic_block
-                stack.enter_context(transaction.atomic(using=alias))
-                if is_outermost:
-                    # Once a transaction is committed, nothing may be done again:
-                    # what fails after that is another database's COMMIT, or a
-                    # callback of on_commit().
-                    committed = partial(self.committed.add, alias)
-                    transaction.on_commit(committed, using=alias)
+        return self._attempt(function, self.aliases)
+
+    def _attempt(self, function: Callable[[], T], aliases: tuple[str, ...]) -> T:
+        if not aliases:
             if self.rows:
                 losses.lock_rows(self.rows)
-            yield
+            return _finished(function())
+        alias, *others = aliases
+        is_outermost = not connections[alias].in_atomic_block
+        with transaction.atomic(using=alias):
+            if is_outermost:
+                # Once a transaction is committed, nothing may be done again: what
+                # fails after that is another database's COMMIT, or a callback of
+                # on_commit().
+                committed = partial(self.committed.add, alias)
+                transaction.on_commit(committed, using=alias)
+            return self._attempt(function, tuple(others))
 
     def wait_after(self, error: Exception) -> float | None:
         """Return the seconds to wait before trying again.
