@@ -84,8 +84,8 @@ def lock_rows(rows: Iterable[Row]) -> None:
         fields = meta.pk_fields
         columns = [quote(str(field.column)) for field in fields]
         is_row = " AND ".join(f"{column} = %s" for column in columns)
-        sql = (  # noqa: S608 -- quoted names, the values are parameters
-            f"SELECT 1 FROM {quote(meta.db_table)} "
+        sql = (
+            f"SELECT 1 FROM {quote(meta.db_table)} "  # noqa: S608 -- names are quoted
             f"WHERE {' OR '.join([f'({is_row})'] * len(locked))} "
             f"ORDER BY {', '.join(columns)} {connection.ops.for_update_sql()}"
         )

@@ -207,7 +207,9 @@ class _Policy:
             if _in_foreign_transaction(aliases):
                 return function(*args, **kwargs)
             call = _Call(self, wrapper, aliases)
-            if self.lock_rows:
+            # One test's conflicts are nothing to the next.
+            remembers = self.lock_rows and not _in_test_case(aliases)
+            if remembers:
                 call.rows = hot.expected(args, kwargs)
             while True:
                 try:
@@ -216,8 +218,8 @@ class _Policy:
                     wait = call.wait_after(error)
                     if wait is None:
                         raise
-                if call.rows:
-                    hot.add(call.rows, args, kwargs)
+                    if remembers:
+                        hot.add(call.lockable(error), args, kwargs)
                 if call.skips(wait):
                     continue
                 time.sleep(wait)
@@ -336,7 +338,7 @@ class _Call:
         if self.attempts >= policy.attempts or is_late:
             self._give_up(error, RetryHistory(self.attempts, self.waited, elapsed))
             return None
-        self._lost(error)
+        self.rows |= self.lockable(error)
         self.waited += wait
         self.limit = min(policy.cap, self.limit * 2)
         logger.info(
@@ -373,12 +375,12 @@ class _Call:
             )
         return bool(elsewhere)
 
-    def _lost(self, error: Exception) -> None:
+    def lockable(self, error: Exception) -> set[losses.Row]:
+        """Return the lost rows that the next attempt is to begin by locking."""
         if not self.policy.lock_rows:
-            return
-        self.rows |= {
-            row for row in losses.lost_rows(error) if losses.has_row_locks(row.using)
-        }
+            return set()
+        lost = losses.lost_rows(error)
+        return {row for row in lost if losses.has_row_locks(row.using)}
 
     def _give_up(self, error: Exception, history: RetryHistory) -> None:
         error.retry_history = history  # type: ignore[attr-defined]
@@ -393,14 +395,21 @@ class _Call:
 
 def _in_foreign_transaction(aliases: Iterable[str]) -> bool:
     """Tell whether somebody else's transaction is open on one of the databases."""
-    return any(_is_foreign(connections[alias]) for alias in aliases)
+    for alias in aliases:
+        connection = connections[alias]
+        if connection.in_atomic_block:
+            # Django marks the blocks that a TestCase puts around each test.
+            blocks: list[Any] = connection.atomic_blocks
+            if not all(block._from_testcase for block in blocks):
+                return True
+        elif not connection.get_autocommit():
+            return True
+    return False
 
 
-def _is_foreign(connection: Any) -> bool:
-    if connection.in_atomic_block:
-        # Django marks the blocks a TestCase puts around each test.
-        return not all(block._from_testcase for block in connection.atomic_blocks)
-    return not connection.get_autocommit()
+def _in_test_case(aliases: Iterable[str]) -> bool:
+    """Tell the same of a TestCase's transaction, if it's nobody else's."""
+    return any(connections[alias].in_atomic_block for alias in aliases)
 
 
 def _refuse_what_runs_later(function: Callable[..., Any], atomic: bool) -> None:
