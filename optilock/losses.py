@@ -7,13 +7,16 @@ import time
 from collections.abc import Hashable, Iterable, Iterator
 from itertools import groupby
 from threading import Lock
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
 from django.db import DatabaseError, connections, models
 
 from optilock.exceptions import RecordDeletedError, RecordModifiedError
 from optilock.fields import version_field
+
+if TYPE_CHECKING:
+    from django.db.backends.base.base import BaseDatabaseWrapper
 
 #: "Serialization failure" and "deadlock detected", in SQL's own words.
 #: https://www.postgresql.org/docs/current/errcodes-appendix.html
@@ -55,8 +58,17 @@ def is_conflict(error: BaseException) -> bool:
     return False
 
 
+def is_stale_snapshot(error: BaseException) -> bool:
+    """Tell whether a row was changed after the transaction took its snapshot."""
+    return any(
+        getattr(cause, "sqlstate", getattr(cause, "pgcode", None)) == "40001"
+        or _mysql_error(cause) == 1020
+        for cause in _causes(error)
+    )
+
+
 def lost_rows(error: BaseException) -> set[Row]:
-    """Return the rows an error says were lost. A database's own error doesn't."""
+    """Return the rows that an error, or what it was raised from, says were lost."""
     rows = set()
     for cause in _causes(error):
         if isinstance(cause, RecordModifiedError):
@@ -67,6 +79,8 @@ def lost_rows(error: BaseException) -> set[Row]:
                 if field is not None:
                     pk = instance._get_pk_val(field.model._meta)
                     rows.add(Row(cause.using, field.model, pk))
+        elif hasattr(cause, "_optilock_row"):
+            rows.add(Row(*cause._optilock_row))
     return rows
 
 
@@ -77,29 +91,44 @@ def lock_rows(rows: Iterable[Row]) -> None:
     running it, and others wait while this transaction lasts.
     """
     for (using, _), group in groupby(sorted(rows, key=_table), key=_table):
-        locked = list(group)
         connection = connections[using]
-        meta = locked[0].model._meta
-        quote = connection.ops.quote_name
-        fields = meta.pk_fields
-        columns = [quote(str(field.column)) for field in fields]
-        is_row = " AND ".join(f"{column} = %s" for column in columns)
-        sql = (
-            f"SELECT 1 FROM {quote(meta.db_table)} "  # noqa: S608 -- names are quoted
-            f"WHERE {' OR '.join([f'({is_row})'] * len(locked))} "
-            f"ORDER BY {', '.join(columns)} {connection.ops.for_update_sql()}"
-        )
-        params = [
-            field.get_db_prep_value(value, connection)
-            for row in locked
-            for field, value in zip(fields, _key(row), strict=True)
-        ]
+        if connection.features.has_select_for_update:
+            sql, params = _select_for_update(connection, list(group))
+        else:
+            sql, params = _lock_database(connection, next(group))
         with connection.cursor() as cursor:
             cursor.execute(sql, params)
 
 
-def has_row_locks(using: str) -> bool:
-    return bool(connections[using].features.has_select_for_update)
+def _select_for_update(
+    connection: BaseDatabaseWrapper, rows: list[Row]
+) -> tuple[str, list[Any]]:
+    meta = rows[0].model._meta
+    quote = connection.ops.quote_name
+    columns = [quote(str(field.column)) for field in meta.pk_fields]
+    is_row = " AND ".join(f"{column} = %s" for column in columns)
+    sql = (
+        f"SELECT 1 FROM {quote(meta.db_table)} "  # noqa: S608 -- names are quoted
+        f"WHERE {' OR '.join([f'({is_row})'] * len(rows))} "
+        f"ORDER BY {', '.join(columns)} {connection.ops.for_update_sql()}"
+    )
+    params = [
+        field.get_db_prep_value(value, connection)
+        for row in rows
+        for field, value in zip(meta.pk_fields, _key(row), strict=True)
+    ]
+    return sql, params
+
+
+def _lock_database(connection: BaseDatabaseWrapper, row: Row) -> tuple[str, list[Any]]:
+    # SQLite has one lock for all rows, and who writes takes it, even if there is
+    # nothing to write. A transaction that has it from the beginning can't find
+    # that its snapshot is too old to write on.
+    meta = row.model._meta
+    quote = connection.ops.quote_name
+    column = quote(str(meta.pk_fields[0].column))
+    table = quote(meta.db_table)
+    return f"UPDATE {table} SET {column} = {column} WHERE 1 = 0", []  # noqa: S608
 
 
 def _key(row: Row) -> tuple[Any, ...]:
@@ -200,14 +229,14 @@ def _is_database_conflict(error: BaseException) -> bool:
 
         if isinstance(error, sqlite3.OperationalError):
             return "is locked" in str(error)
+    return _mysql_error(error) in _MYSQL_ERRORS
+
+
+def _mysql_error(error: BaseException) -> int | None:
     # The drivers for MySQL put the number first, and Django hands it on.
-    return (
-        (isinstance(error, DatabaseError) or _driver(error) in ("MySQLdb", "pymysql"))
-        and bool(error.args)
-        and type(error.args[0]) is int
-        and error.args[0] in _MYSQL_ERRORS
+    is_mysql = isinstance(error, DatabaseError) or (
+        type(error).__module__.partition(".")[0] in ("MySQLdb", "pymysql")
     )
-
-
-def _driver(error: BaseException) -> str:
-    return type(error).__module__.partition(".")[0]
+    if is_mysql and error.args and type(error.args[0]) is int:
+        return error.args[0]
+    return None

@@ -14,7 +14,7 @@ from functools import partial, wraps
 from typing import Any, ParamSpec, TypeVar, overload
 
 from asgiref.sync import iscoroutinefunction, sync_to_async
-from django.db import DEFAULT_DB_ALIAS, connections, transaction
+from django.db import DEFAULT_DB_ALIAS, DatabaseError, connections, transaction
 from django.http import HttpRequest
 
 from optilock import losses
@@ -37,14 +37,18 @@ skipped_waits: ContextVar[list[float] | None] = ContextVar(
 )
 
 
+#: How often an attempt queues up for the rows lost before.
+_LOCK_ATTEMPTS = 100
+
+
 @dataclass(frozen=True)
 class RetryHistory:
     """What a call had been through when it gave up: ``error.retry_history``.
 
     Attributes:
-        attempts: how often the function was called.
-        waited: seconds waited between these calls, in all.
-        elapsed: seconds since the first call began.
+        attempts: how often it was tried.
+        waited: seconds waited between these attempts, in all.
+        elapsed: seconds since the first attempt began.
     """
 
     attempts: int
@@ -117,7 +121,7 @@ def retry_on_conflict(
 
     Args:
         function: what to decorate. Without it, a decorator is returned.
-        attempts: how often the function is called at most.
+        attempts: how often it is tried at most.
         base: upper limit of the first wait, in seconds. Each limit is twice
             the one before; the wait itself is drawn evenly from zero to the
             limit ("full jitter").
@@ -128,8 +132,8 @@ def retry_on_conflict(
         retry_on: what is retried besides conflicts: an exception class, a
             tuple of these, or a function that takes an exception and returns
             whether to retry.
-        lock_rows: begin an attempt by locking the rows that were lost before,
-            where the database has row locks.
+        lock_rows: begin an attempt by locking the rows that were lost before, so
+            that they can't be lost again (SQLite locks the whole database).
         atomic: ``False`` for no transaction per attempt, the only way to retry
             a coroutine function. What a failed attempt wrote then stays,
             unless the function sees to it.
@@ -219,7 +223,7 @@ class _Policy:
                     if wait is None:
                         raise
                     if remembers:
-                        hot.add(call.lockable(error), args, kwargs)
+                        hot.add(losses.lost_rows(error), args, kwargs)
                 if call.skips(wait):
                     continue
                 time.sleep(wait)
@@ -297,16 +301,32 @@ class _Call:
         self.started = time.monotonic()
         self.rows: set[losses.Row] = set()
         self.committed: set[str] = set()
+        self.has_locked = False
 
     def attempt(self, function: Callable[[], T]) -> T:
         """Call the function in transactions, with what was lost before locked."""
         self.attempts += 1
+        for _ in range(_LOCK_ATTEMPTS):
+            self.has_locked = False
+            try:
+                return self._attempt(function, self.aliases)
+            except DatabaseError as error:
+                # PostgreSQL's snapshots are taken before a lock is waited for, so
+                # at REPEATABLE READ it comes too late if the row was changed in
+                # the meantime. Nothing is lost yet: queue up again.
+                if (
+                    self.has_locked
+                    or self._is_late(0)
+                    or not losses.is_stale_snapshot(error)
+                ):
+                    raise
         return self._attempt(function, self.aliases)
 
     def _attempt(self, function: Callable[[], T], aliases: tuple[str, ...]) -> T:
         if not aliases:
             if self.rows:
                 losses.lock_rows(self.rows)
+            self.has_locked = True
             return _finished(function())
         alias, *others = aliases
         is_outermost = not connections[alias].in_atomic_block
@@ -333,12 +353,11 @@ class _Call:
         ):
             return None
         wait = policy.uniform(0, self.limit)
-        elapsed = time.monotonic() - self.started
-        is_late = policy.deadline is not None and elapsed + wait > policy.deadline
-        if self.attempts >= policy.attempts or is_late:
-            self._give_up(error, RetryHistory(self.attempts, self.waited, elapsed))
+        if self.attempts >= policy.attempts or self._is_late(wait):
+            self._give_up(error)
             return None
-        self.rows |= self.lockable(error)
+        if policy.lock_rows:
+            self.rows |= losses.lost_rows(error)
         self.waited += wait
         self.limit = min(policy.cap, self.limit * 2)
         logger.info(
@@ -375,14 +394,15 @@ class _Call:
             )
         return bool(elsewhere)
 
-    def lockable(self, error: Exception) -> set[losses.Row]:
-        """Return the lost rows that the next attempt is to begin by locking."""
-        if not self.policy.lock_rows:
-            return set()
-        lost = losses.lost_rows(error)
-        return {row for row in lost if losses.has_row_locks(row.using)}
+    def _is_late(self, wait: float) -> bool:
+        deadline = self.policy.deadline
+        if deadline is None:
+            return False
+        return time.monotonic() + wait > self.started + deadline
 
-    def _give_up(self, error: Exception, history: RetryHistory) -> None:
+    def _give_up(self, error: Exception) -> None:
+        elapsed = time.monotonic() - self.started
+        history = RetryHistory(self.attempts, self.waited, elapsed)
         error.retry_history = history  # type: ignore[attr-defined]
         note = (
             f"{_name(self.sender)} gave up after {history.attempts} attempts and "

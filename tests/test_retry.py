@@ -28,7 +28,7 @@ from factories import AccountFactory
 from testapp.models import Account, Bistro, CompositeKey
 
 from optilock import RecordDeletedError, RecordModifiedError, retry_on_conflict
-from optilock.losses import HotRows, Row, is_conflict
+from optilock.losses import HotRows, Row, is_conflict, lost_rows
 from optilock.retry import RetryHistory
 from optilock.signals import gave_up, retried
 from optilock.testing import no_waiting, provoke_conflicts
@@ -98,11 +98,13 @@ def change_behind(instance):
 
 
 def locking(queries):
+    """Return the statements that lock what was lost before."""
+    statements = [query["sql"] for query in queries]
     # MariaDB is asked for the current version by a locking read too.
     return [
-        query["sql"]
-        for query in queries
-        if query["sql"].startswith("SELECT 1 ") and "FOR UPDATE" in query["sql"]
+        sql
+        for sql in statements
+        if (sql.startswith("SELECT 1 ") and "FOR UPDATE" in sql) or "1 = 0" in sql
     ]
 
 
@@ -396,7 +398,7 @@ def test_base_and_cap_are_arguments(waits):
 
 
 def test_many_attempts_do_not_overflow(waits):
-    retry_on_conflict(Losing(2000), attempts=2001, rng=Longest())()
+    retry_on_conflict(Losing(1200), attempts=1201, atomic=False, rng=Longest())()
     assert max(waits) == 0.100
 
 
@@ -685,7 +687,6 @@ def test_all_rows_lost_so_far_are_locked_in_order():
     assert f"= {accounts[1].pk}" not in second
 
 
-@needs_row_locks
 def test_row_locks_can_be_left_out(account):
     with (
         CaptureQueriesContext(connection) as queries,
@@ -695,7 +696,6 @@ def test_row_locks_can_be_left_out(account):
     assert locking(queries) == []
 
 
-@needs_row_locks
 @both_databases
 def test_rows_are_locked_on_the_database_where_they_were_lost():
     account = Account(owner="other")
@@ -715,7 +715,6 @@ def test_rows_are_locked_on_the_database_where_they_were_lost():
     assert locking(default) == []
 
 
-@needs_row_locks
 def test_of_a_child_the_row_that_holds_the_version_is_locked():
     bistro = Bistro.objects.create(name="Chez Henri")
     with (
@@ -741,21 +740,61 @@ def test_a_composite_key_is_locked_by_all_its_columns():
     assert "= 7" in lock
 
 
-def test_without_row_locks_nothing_is_locked(account):
-    if connection.features.has_select_for_update:
-        pytest.skip("the database has row locks")
+@pytest.mark.skipif(
+    "__import__('django.db').db.connection.features.has_select_for_update",
+    reason="the database has row locks",
+)
+@committing
+def test_without_row_locks_the_database_is_locked(account):
     with (
         CaptureQueriesContext(connection) as queries,
-        provoke_conflicts(Account, times=3),
+        provoke_conflicts(Account),
     ):
         retry_on_conflict(deposit)(account.pk)
-    assert locking(queries) == []
+    statements = [query["sql"] for query in queries]
+    (lock,) = locking(queries)
+    begins = [i for i, sql in enumerate(statements) if sql.startswith("BEGIN")]
+    assert lock.startswith('UPDATE "testapp_account"')
+    assert statements.index(lock) == begins[1] + 1
+
+
+def test_the_row_of_a_databases_own_error_is_known(account, monkeypatch):
+    def fail(execute, *args):
+        raise DeadlockError
+
+    with pytest.raises(DeadlockError) as caught, connection.execute_wrapper(fail):
+        account.save()
+    assert lost_rows(caught.value) == {row(account.pk)}
+
+
+def test_a_lock_that_fails_is_a_lost_attempt(account):
+    """Waiting for a lock may end in a deadlock, too."""
+
+    def fail(execute, sql, params, many, context):
+        if locking([{"sql": sql}]):
+            raise DeadlockError
+        return execute(sql, params, many, context)
+
+    calls = []
+
+    @retry_on_conflict(attempts=4)
+    def counting():
+        calls.append(1)
+        deposit(account.pk)
+
+    with (
+        pytest.raises(DeadlockError) as caught,
+        connection.execute_wrapper(fail),
+        provoke_conflicts(Account),
+    ):
+        counting()
+    assert len(calls) == 1
+    assert caught.value.retry_history.attempts == 4
 
 
 # Remembering hot rows
 
 
-@needs_row_locks
 @committing
 def test_the_next_call_for_a_row_that_was_just_lost_locks_it_at_once(account):
     retrying = retry_on_conflict(deposit)
@@ -766,7 +805,6 @@ def test_the_next_call_for_a_row_that_was_just_lost_locks_it_at_once(account):
     assert len(locking(queries)) == 1
 
 
-@needs_row_locks
 @committing
 def test_a_call_for_another_row_locks_nothing(account):
     other = AccountFactory()
@@ -778,7 +816,6 @@ def test_a_call_for_another_row_locks_nothing(account):
     assert locking(queries) == []
 
 
-@needs_row_locks
 def test_what_one_test_case_lost_is_nothing_to_the_next(account):
     retrying = retry_on_conflict(deposit)
     with provoke_conflicts(Account):
