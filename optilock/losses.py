@@ -146,12 +146,11 @@ class HotRows:
     that is going to write it does better to lock it at once. What a call will
     write isn't known, but can be told from its arguments: by the one that was
     the row's primary key when the row was lost, or that was the object itself.
-    A call whose arguments don't say takes the rows that a call with the very
-    same arguments lost.
+    If none was, and calls with the very same arguments lose the same row twice
+    running, it is taken to be theirs.
 
-    A needless lock does no harm but a little waiting. The memory is forgotten
-    after ``seconds``, and holds ``size`` entries at most, none of them with an
-    argument's value in it.
+    A needless lock does no harm but a little waiting. An entry lasts for
+    ``seconds``, and there are ``size`` at most, with no argument's value in them.
     """
 
     seconds = 10.0
@@ -164,17 +163,28 @@ class HotRows:
     def add(self, rows: Iterable[Row], args: Args, kwargs: Kwargs) -> None:
         """Remember that a call with these arguments lost the rows."""
         tokens = _tokens(args, kwargs)
-        expires = time.monotonic() + self.seconds
+        others = set()
         with self._lock:
             for row in rows:
                 pk = _token(row.pk)
-                keys = [item for item in tokens if pk is not None and item[1] == pk]
-                for key in keys or _whole(tokens):
-                    # Taken out and put in at the end: the oldest come first.
-                    known = self._rows.pop(key, {})
-                    self._rows[key] = {**known, row: expires}
-            while len(self._rows) > self.size:
-                del self._rows[next(iter(self._rows))]
+                named = [item for item in tokens if pk is not None and item[1] == pk]
+                for key in named:
+                    self._put(key, {row, *self._rows.get(key, ())})
+                if not named:
+                    others.add(row)
+            for whole in _whole(tokens) if others else ():
+                once = ("once", whole)
+                self._put(whole, others.intersection(self._rows.get(once, ())))
+                self._put(once, others)
+
+    def _put(self, key: Hashable, rows: set[Row]) -> None:
+        # Taken out and put in at the end: the oldest come first.
+        self._rows.pop(key, None)
+        if rows:
+            expires = time.monotonic() + self.seconds
+            self._rows[key] = dict.fromkeys(rows, expires)
+        if len(self._rows) > self.size:
+            del self._rows[next(iter(self._rows))]
 
     def expected(self, args: Args, kwargs: Kwargs) -> set[Row]:
         """Return the rows that a call with these arguments is likely to lose."""

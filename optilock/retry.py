@@ -209,7 +209,7 @@ class _Policy:
         def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
             aliases = self.aliases(args, own)
             if _in_foreign_transaction(aliases):
-                return function(*args, **kwargs)
+                return _finished(function(*args, **kwargs))
             call = _Call(self, wrapper, aliases)
             # One test's conflicts are nothing to the next.
             remembers = self.lock_rows and not _in_test_case(aliases)
@@ -348,8 +348,8 @@ class _Call:
         if (
             self.committed
             or hasattr(error, "retry_history")  # somebody further in gave up
-            or self._lost_elsewhere(error)
             or not policy.retries(error)
+            or self._lost_elsewhere(error)
         ):
             return None
         wait = policy.uniform(0, self.limit)
@@ -428,7 +428,7 @@ def _in_foreign_transaction(aliases: Iterable[str]) -> bool:
 
 
 def _in_test_case(aliases: Iterable[str]) -> bool:
-    """Tell the same of a TestCase's transaction, if it's nobody else's."""
+    """Tell whether a transaction that is nobody else's is open: a TestCase's."""
     return any(connections[alias].in_atomic_block for alias in aliases)
 
 

@@ -850,8 +850,19 @@ def test_a_call_is_known_by_the_argument_that_was_the_key(
     lost_with, called_with, expected
 ):
     hot = HotRows()
-    hot.add([row(5)], *lost_with)
+    for _ in range(2):
+        hot.add([row(5)], *lost_with)
     assert hot.expected(*called_with) == ({row(5)} if expected else set())
+
+
+def test_a_call_that_loses_another_row_each_time_is_not_known():
+    # All who ask for the next job would queue up for one that is done.
+    hot = HotRows()
+    for pk in (1, 2, 3, 4):
+        hot.add([row(pk)], (), {})
+        assert hot.expected((), {}) == set()
+    hot.add([row(4)], (), {})
+    assert hot.expected((), {}) == {row(4)}
 
 
 def test_hot_rows_cool_down(monkeypatch):
