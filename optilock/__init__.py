@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from optilock.fields import IntegerVersionField
     from optilock.models import VersionedModel
     from optilock.query import VersionedManager, VersionedQuerySet
+    from optilock.retry import retry_on_conflict
     from optilock.triggers import VersionTrigger
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "VersionedManager",
     "VersionedModel",
     "VersionedQuerySet",
+    "retry_on_conflict",
 ]
 
 _MODULES = {
@@ -34,6 +36,7 @@ _MODULES = {
     "VersionedManager": "query",
     "VersionedModel": "models",
     "VersionedQuerySet": "query",
+    "retry_on_conflict": "retry",
 }
 
 

@@ -8,7 +8,7 @@ from types import MethodType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.core import checks
-from django.db import connections, models, router
+from django.db import DatabaseError, connections, models, router
 from django.db.models.expressions import Expression
 from django.db.models.query_utils import DeferredAttribute
 
@@ -211,16 +211,21 @@ class IntegerVersionField(models.BigIntegerField):  # type: ignore[type-arg]
         if instance._state.adding and not forced_update:
             return False  # never seen that row, so this must be an INSERT
         expected = self.expected(instance)
-        updated = update(
-            base_qs.filter(**{self.attname: expected}),
-            using,
-            pk_val,
-            [*others, (self, None, NextVersion(self))],
-            update_fields,
-            True,  # no SELECT first, whatever Meta.select_on_save says
-            *args,
-            **kwargs,
-        )
+        try:
+            updated = update(
+                base_qs.filter(**{self.attname: expected}),
+                using,
+                pk_val,
+                [*others, (self, None, NextVersion(self))],
+                update_fields,
+                True,  # no SELECT first, whatever Meta.select_on_save says
+                *args,
+                **kwargs,
+            )
+        except DatabaseError as error:
+            # A deadlock, say: the database doesn't tell which row it was about.
+            error._optilock_row = using, self.model, pk_val  # type: ignore[attr-defined]
+            raise
         if not updated:
             raise self.conflict(instance, using, pk_val, expected)
         rollback.set_until_rollback(
