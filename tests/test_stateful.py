@@ -60,7 +60,9 @@ class Level:
 
     def __init__(self, end, rows):
         self.end = end
-        self.rows = {key: (dict(values), write) for key, (values, write) in rows.items()}
+        self.rows = {
+            key: (dict(values), write) for key, (values, write) in rows.items()
+        }
         self.writes = []
 
 
@@ -140,9 +142,7 @@ class Machine(RuleBasedStateMachine):
         holder.instance.pk = holder.instance.id = None
         holder.instance.save()
         successor = Holder(holder.instance)
-        successor.made(
-            self.wrote(holder.instance.pk, self.values(holder.instance))
-        )
+        successor.made(self.wrote(holder.instance.pk, self.values(holder.instance)))
         return self.holds(successor)
 
     # Holders work
@@ -154,9 +154,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(
         holder=holders,
-        form=st.sampled_from(
-            ["plain", "text", "number", "version", "force_update"]
-        ),
+        form=st.sampled_from(["plain", "text", "number", "version", "force_update"]),
     )
     def save(self, holder, form):
         if self.gone(holder):
