@@ -10,13 +10,24 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from optilock.exceptions import RecordDeletedError, RecordModifiedError
+    from optilock.conflicts import Conflict, FieldChange, FieldState
+    from optilock.exceptions import (
+        MergeConflict,
+        RecordDeletedError,
+        RecordModifiedError,
+    )
     from optilock.fields import IntegerVersionField
+    from optilock.memory import UNKNOWN
     from optilock.models import VersionedModel
     from optilock.query import VersionedManager, VersionedQuerySet
 
 __all__ = [
+    "UNKNOWN",
+    "Conflict",
+    "FieldChange",
+    "FieldState",
     "IntegerVersionField",
+    "MergeConflict",
     "RecordDeletedError",
     "RecordModifiedError",
     "VersionedManager",
@@ -25,7 +36,12 @@ __all__ = [
 ]
 
 _MODULES = {
+    "UNKNOWN": "memory",
+    "Conflict": "conflicts",
+    "FieldChange": "conflicts",
+    "FieldState": "conflicts",
     "IntegerVersionField": "fields",
+    "MergeConflict": "exceptions",
     "RecordDeletedError": "exceptions",
     "RecordModifiedError": "exceptions",
     "VersionedManager": "query",

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from django.db import DatabaseError
 
 if TYPE_CHECKING:
     from django.db.models import Model
+
+    from optilock.conflicts import Conflict
 
 
 class RecordModifiedError(DatabaseError):
@@ -46,6 +50,7 @@ class RecordModifiedError(DatabaseError):
         using: str,
         expected_version: int,
         current_version: int | None,
+        row: Model | None = None,
     ) -> None:
         self.instance = instance
         self.model = type(instance)
@@ -53,7 +58,24 @@ class RecordModifiedError(DatabaseError):
         self.using = using
         self.expected_version = expected_version
         self.current_version = current_version
+        self._row = row
         super().__init__(self._message())
+
+    @cached_property
+    def conflict(self) -> Conflict:
+        """The refused write field by field: base, mine and theirs.
+
+        One query on the database that refused the write, when first asked for;
+        none if the row is gone. Ask before the instance is refreshed.
+        """
+        from optilock.conflicts import UNKNOWN, Conflict
+
+        return Conflict.of(
+            self.instance,
+            row=None if self.current_version is None else self._row or UNKNOWN,
+            using=self.using,
+            expected_version=self.expected_version,
+        )
 
     def _message(self) -> str:
         row = f"{self.model._meta.label} with pk {self.pk!r}"
@@ -86,6 +108,38 @@ class RecordModifiedError(DatabaseError):
 
 class RecordDeletedError(RecordModifiedError):
     """A write was refused: the row is gone. ``current_version`` is ``None``."""
+
+
+class MergeConflict(Exception):  # noqa: N818 -- it is not an error to disagree
+    """A merge needs decisions. Nothing was changed.
+
+    Attributes:
+        conflict: the ``Conflict``.
+        fields: the names of the fields somebody has to decide about.
+    """
+
+    def __init__(
+        self,
+        conflict: Conflict,
+        fields: Sequence[str],
+    ) -> None:
+        super().__init__(conflict, fields)
+        self.conflict = conflict
+        self.fields = list(fields)
+
+    def __str__(self) -> str:
+        label = self.conflict.model._meta.label
+        if self.conflict.deleted:
+            return (
+                f"{label} was not merged: the row is gone. To store the object as a "
+                f"new row, use save(force_insert=True)."
+            )
+        fields = ", ".join(self.fields)
+        return (
+            f"{label} was not merged: {fields} changed on both sides. Say what is to "
+            f"become of each: merge(resolve={{{self.fields[0]!r}: 'mine'}}) or "
+            f"'theirs', 'base', 'lines', or a function of the change."
+        )
 
 
 def _rebuild(
