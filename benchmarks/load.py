@@ -49,12 +49,12 @@ def configure() -> tuple[Any, Any]:
         class Meta:
             abstract = True
 
-    class Account(VersionedModel, Fields):
+    class Account(VersionedModel, Fields):  # noqa: DJ008 -- nobody reads it
         class Meta:
             app_label = "optilock"
             db_table = "account"
 
-    class Plain(Fields):
+    class Plain(Fields):  # noqa: DJ008 -- nobody reads it
         version = models.BigIntegerField(default=1)
 
         class Meta:

@@ -651,8 +651,13 @@ class _UndecidedError(Exception):
     """Nobody said what is to become of a collision."""
 
 
+def is_decision(decision: Decision) -> bool:
+    """Return whether ``Conflict.resolve()`` understands the decision."""
+    return callable(decision) or decision in ("mine", "theirs", "base", "lines")
+
+
 def _check_decision(name: str, decision: Decision) -> None:
-    if not callable(decision) and decision not in ("mine", "theirs", "base", "lines"):
+    if not is_decision(decision):
         raise ValueError(
             f"{name}: {decision!r} isn't a decision. Use 'mine', 'theirs', 'base', "
             f"'lines', or a function that returns the value."
