@@ -17,12 +17,10 @@ if TYPE_CHECKING:
         RecordModifiedError,
     )
     from optilock.fields import IntegerVersionField
-    from optilock.memory import UNKNOWN
     from optilock.models import VersionedModel
     from optilock.query import VersionedManager, VersionedQuerySet
 
 __all__ = [
-    "UNKNOWN",
     "Conflict",
     "FieldChange",
     "FieldState",
@@ -36,7 +34,6 @@ __all__ = [
 ]
 
 _MODULES = {
-    "UNKNOWN": "memory",
     "Conflict": "conflicts",
     "FieldChange": "conflicts",
     "FieldState": "conflicts",

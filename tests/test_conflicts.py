@@ -22,13 +22,12 @@ from testapp.models import (
 )
 
 from optilock import (
-    UNKNOWN,
     Conflict,
     FieldState,
     RecordDeletedError,
     RecordModifiedError,
 )
-from optilock.conflicts import comparable, same
+from optilock.conflicts import UNKNOWN, comparable, same
 from optilock.signals import conflict_detected
 
 pytestmark = pytest.mark.django_db(databases=["default", "other"])
