@@ -85,7 +85,8 @@ class Conflict(Mapping[str, FieldChange]):
         base: values by field name that both sides started from. A field that
             is missing, or ``UNKNOWN``, collides wherever mine and theirs differ.
         mine: the values that were to be written. They decide which fields are
-            compared: a form's, or all of an instance.
+            compared: a form's, or all of an instance. What the row doesn't have
+            is left out, and an object stands for its key.
         theirs: the values in the row now, or the row as an instance; ``None``
             if the row is gone.
         together: groups of field names that are changed as one, like an amount
@@ -130,8 +131,10 @@ class Conflict(Mapping[str, FieldChange]):
             if version is not None:
                 self.current_version = vars(theirs).get(version.attname)
             theirs = _values(theirs)
+            # A form's cleaned data has more than the fields of the row.
+            mine = {name: value for name, value in mine.items() if name in theirs}
         self.base = {name: base.get(name, UNKNOWN) for name in mine}
-        self.mine = dict(mine)
+        self.mine = {name: _key(model, name, value) for name, value in mine.items()}
         self.theirs = None if theirs is None else {n: theirs[n] for n in mine}
         self._changes = self._compare(same or _same)
 
@@ -573,6 +576,13 @@ def _comparable(model_field: Any, value: Any) -> Any:
         places = decimal.Decimal(1).scaleb(-(model_field.decimal_places or 0))
         return value.quantize(places, context=context)
     return value
+
+
+def _key(model: type[models.Model], name: str, value: Any) -> Any:
+    if not isinstance(value, models.Model):
+        return value
+    relation: Any = model._meta.get_field(name)
+    return getattr(value, relation.target_field.attname)
 
 
 def _equal(one: Any, other: Any) -> bool:

@@ -133,7 +133,9 @@ def recall(instance: models.Model) -> Loaded | None:
     """Return the values the instance was loaded with, if they were kept."""
     loaded: Loaded | None = vars(instance._state).get(_NAME)
     if loaded is not None and len(loaded) != len(instance._meta.concrete_fields):
-        return None  # the state is another model's: child.__dict__.update(parent.__dict__)
+        return (
+            None  # the state is another model's: child.__dict__.update(parent.__dict__)
+        )
     return loaded
 
 

@@ -13,6 +13,7 @@ from django.db.models import F
 from factories import AuthorFactory, BookFactory, PageFactory
 from testapp.models import (
     Bistro,
+    Book,
     Computed,
     Everything,
     FieldAlone,
@@ -360,6 +361,19 @@ def test_a_conflict_can_be_made_from_plain_mappings():
     )
     assert states(conflict) == {"title": THEIRS}
     assert conflict.resolve() == {"title": "b"}
+
+
+def test_cleaned_data_of_a_form_can_be_compared_as_they_are():
+    row = BookFactory()
+    author = AuthorFactory()
+    conflict = Conflict(
+        Book,
+        base={"title": row.title, "author": row.author_id},
+        mine={"title": row.title, "author": author, "send_mail": True},
+        theirs=row,
+    )
+    assert states(conflict) == {"title": UNCHANGED, "author": MINE}
+    assert conflict.resolve()["author"] == author.pk
 
 
 def test_a_conflict_can_be_given_its_own_idea_of_sameness():
