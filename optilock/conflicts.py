@@ -152,8 +152,8 @@ class Conflict(Mapping[str, FieldChange]):
 
         Args:
             instance: what was to be written.
-            base: the values it started from, by field name, if it isn't the
-                instance that remembers them.
+            base: the values it started from, by field name. By default what the
+                instance remembers, if that belongs to the version it holds.
             row: the row as it is now, ``None`` if it is gone. By default it is
                 read, with one query.
             using: the alias of the database, by default the instance's own.
@@ -164,9 +164,14 @@ class Conflict(Mapping[str, FieldChange]):
             row = read_row(instance, using, instance.pk)
         if version is not None:
             kwargs.setdefault("expected_version", vars(instance).get(version.attname))
+        if base is None:
+            # A version set by hand says that the values came from another row than
+            # the one that is remembered.
+            known = _remembered_version(instance) == kwargs.get("expected_version")
+            base = base_values(instance) if known else {}
         return cls(
             type(instance),
-            base=base_values(instance) if base is None else base,
+            base=base,
             mine=_values(instance),
             theirs=row,
             instance=instance,
@@ -384,6 +389,13 @@ def base_values(instance: models.Model) -> dict[str, Any]:
         for f, value in zip(instance._meta.concrete_fields, loaded, strict=True)
         if value is not UNKNOWN and _is_compared(f)
     }
+
+
+def _remembered_version(instance: models.Model) -> Any:
+    field, loaded = version_field(type(instance)), memory.recall(instance)
+    if field is None or loaded is None:
+        return UNKNOWN
+    return loaded[instance._meta.concrete_fields.index(field)]
 
 
 def save_merging(instance: models.Model, using: str, save: Callable[[], None]) -> None:

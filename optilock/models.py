@@ -20,6 +20,9 @@ from optilock.query import VersionedManager
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+#: What Django 5.2 still takes by position.
+_SAVE_ARGUMENTS = ("force_insert", "force_update", "using", "update_fields")
+
 
 class VersionedModel(models.Model):
     """A model whose rows are never overwritten or deleted by a stale instance.
@@ -66,7 +69,8 @@ class VersionedModel(models.Model):
         if policy == "raise":
             super().save(*args, **kwargs)
         elif policy == "merge":
-            using = kwargs.get("using") or router.db_for_write(
+            positional = dict(zip(_SAVE_ARGUMENTS, args, strict=False))
+            using = (kwargs | positional).get("using") or router.db_for_write(
                 type(self), instance=self
             )
             save_merging(self, using, partial(super().save, *args, **kwargs))
@@ -235,6 +239,7 @@ class VersionedModel(models.Model):
                     or field.name in update_fields
                     or field.attname in update_fields
                     or field.generated
+                    or isinstance(field, IntegerVersionField)
                 },
             )
         return updated

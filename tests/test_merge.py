@@ -11,6 +11,7 @@ from threading import Thread
 
 import pytest
 from asgiref.sync import async_to_sync
+from django import VERSION
 from django.core.exceptions import ValidationError
 from django.db import OperationalError, connection, connections, transaction
 from django.db.models import F
@@ -370,6 +371,19 @@ def test_a_call_may_ask_for_the_error(pages):
         mine.save(on_conflict="raise")
 
 
+@pytest.mark.skipif(VERSION >= (6, 0), reason="Django 6.0 takes names only")
+@pytest.mark.filterwarnings("ignore:Passing positional arguments to save")
+def test_a_database_given_by_position_is_the_one_that_is_merged_with():
+    NamedPlace.objects.using("other").create(name="a")
+    mine = NamedPlace.objects.using("other").get()
+    theirs = NamedPlace.objects.using("other").get()
+    theirs.save(using="other")
+    mine.name = "mine"
+    with transaction.atomic(using="other"):
+        mine.save(False, False, "other", on_conflict="merge")
+    assert NamedPlace.objects.using("other").get().name == "mine"
+
+
 def test_an_unknown_policy_is_refused(pages):
     with pytest.raises(ValueError, match="'merg'; use 'raise' or 'merge'"):
         pages[0].save(on_conflict="merg")
@@ -460,6 +474,31 @@ def test_a_merge_is_announced(pages):
     assert merged["conflict"].names(FieldState.THEIRS) == ["title", "modified"]
 
 
+def test_after_a_partial_save_it_is_still_known_who_changed_what(pages):
+    mine, theirs = pages
+    mine.title = "mine"
+    mine.save(update_fields=["title"])
+    theirs.refresh_from_db()
+    mine.amount, theirs.data = 2, {"theirs": 1}
+    theirs.save()
+    mine.save()
+    row = Page.objects.get()
+    assert (row.title, row.amount, row.data) == ("mine", 2, {"theirs": 1})
+
+
+def test_values_for_a_version_set_by_hand_are_not_merged_blindly(pages):
+    """As a form does it: the version it was shown, set on a fresh instance."""
+    mine, theirs = pages
+    theirs.title = "theirs"
+    theirs.save()
+    mine.refresh_from_db()
+    mine.version, mine.title = 1, "typed when the old title was shown"
+    with pytest.raises(RecordModifiedError) as info:
+        mine.save()
+    assert "title" in info.value.conflict.collisions
+    assert Page.objects.get().title == "theirs"
+
+
 def test_a_save_never_merges_onto_a_deleted_row(pages):
     mine, theirs = pages
     mine.amount = 2
@@ -542,6 +581,19 @@ def test_a_child_is_merged_with_its_parents(model, inside):
     row = model.objects.get()
     assert (row.name, row.version) == ("mine", 3)
     assert getattr(row, name) == getattr(theirs, name)
+
+
+def test_a_child_merges_after_a_save_of_its_own_table_alone():
+    Bistro.objects.create(name="a", tables=1)
+    mine, theirs = Bistro.objects.get(), Bistro.objects.get()
+    mine.tables = 2
+    mine.save(update_fields=["tables"])
+    theirs.refresh_from_db()
+    mine.tables, theirs.name = 3, "theirs"
+    theirs.save()
+    mine.save(on_conflict="merge")
+    row = Bistro.objects.get()
+    assert (row.tables, row.name) == (3, "theirs")
 
 
 def test_a_merge_goes_on_inside_a_transaction(pages):
