@@ -10,7 +10,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from optilock.exceptions import RecordDeletedError, RecordModifiedError
+    from optilock.conflicts import Conflict, FieldChange, FieldState
+    from optilock.exceptions import (
+        MergeConflict,
+        RecordDeletedError,
+        RecordModifiedError,
+    )
     from optilock.fields import IntegerVersionField
     from optilock.models import VersionedModel
     from optilock.query import VersionedManager, VersionedQuerySet
@@ -18,7 +23,11 @@ if TYPE_CHECKING:
     from optilock.triggers import VersionTrigger
 
 __all__ = [
+    "Conflict",
+    "FieldChange",
+    "FieldState",
     "IntegerVersionField",
+    "MergeConflict",
     "RecordDeletedError",
     "RecordModifiedError",
     "VersionTrigger",
@@ -29,7 +38,11 @@ __all__ = [
 ]
 
 _MODULES = {
+    "Conflict": "conflicts",
+    "FieldChange": "conflicts",
+    "FieldState": "conflicts",
     "IntegerVersionField": "fields",
+    "MergeConflict": "exceptions",
     "RecordDeletedError": "exceptions",
     "RecordModifiedError": "exceptions",
     "VersionTrigger": "triggers",

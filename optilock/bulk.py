@@ -24,7 +24,12 @@ from optilock.exceptions import (
     RecordModifiedError,
     RowConflict,
 )
-from optilock.fields import IntegerVersionField, NextVersion, version_field
+from optilock.fields import (
+    IntegerVersionField,
+    NextVersion,
+    as_of_now,
+    version_field,
+)
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
@@ -73,7 +78,7 @@ def conflict(
         outside: keys of the rows that the queryset leaves out.
     """
     model = version.model
-    rows = version.latest(models.QuerySet(model, using=using))
+    rows = as_of_now(models.QuerySet(model, using=using), using)
     names = [field.attname for field in model._meta.pk_fields]
     found: dict[tuple[Any, ...], int] = {}
     for batch in batches(objs, BATCH_SIZE):
@@ -83,7 +88,7 @@ def conflict(
         ):
             found[tuple(key)] = current
     all_rows = [
-        (key, RowConflict(obj, version.expected(obj), found.get(key)))
+        (key, RowConflict(obj, using, version.expected(obj), found.get(key)))
         for obj in objs
         for key in [row_key(model, obj)]
     ]

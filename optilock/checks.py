@@ -12,6 +12,7 @@ from django.apps import AppConfig, apps
 from django.core import checks
 from django.db import models
 
+from optilock.conflicts import is_decision
 from optilock.fields import IntegerVersionField
 from optilock.models import VersionedModel
 from optilock.query import VersionedQuerySet
@@ -67,6 +68,7 @@ def _check_model(model: type[models.Model]) -> Iterator[checks.CheckMessage]:
         yield from _check_parents(model, versions[0])
     yield from _check_managers(model)
     yield from _check_on_delete(model)
+    yield from _check_merging(model)
 
 
 def _check_parents(
@@ -155,3 +157,49 @@ def _check_on_delete(model: type[models.Model]) -> Iterator[checks.CheckMessage]
             obj=field,
             id="optilock.W002",
         )
+
+
+def _check_merging(model: type[models.Model]) -> Iterator[checks.CheckMessage]:
+    policy = getattr(model, "on_conflict", "raise")
+    if policy not in ("raise", "merge"):
+        yield checks.Error(
+            f"{model._meta.label}.on_conflict is {policy!r}.",
+            hint='Use "raise" or "merge".',
+            obj=model,
+            id="optilock.E020",
+        )
+    if policy == "merge" and not getattr(model, "remember_loaded", False):
+        yield checks.Warning(
+            f"{model._meta.label} merges conflicts, but doesn't remember what was "
+            f"loaded: who changed what is never known, and every conflict raises.",
+            hint="Remove remember_loaded = False, or on_conflict.",
+            obj=model,
+            id="optilock.W020",
+        )
+    names = {field.name for field in model._meta.get_fields()}
+    groups = getattr(model, "merge_together", ())
+    if any(isinstance(group, str) for group in groups):
+        yield checks.Error(
+            f"{model._meta.label}.merge_together has a name where a group belongs.",
+            hint='Each group is a sequence: [("amount", "currency")].',
+            obj=model,
+            id="optilock.E021",
+        )
+        groups = ()
+    resolve = getattr(model, "merge_resolve", {})
+    for name in (*(name for group in groups for name in group), *resolve):
+        if name not in names:
+            yield checks.Error(
+                f"{model._meta.label} is to merge {name!r}, which isn't a field.",
+                hint="Correct the name in merge_together or merge_resolve.",
+                obj=model,
+                id="optilock.E022",
+            )
+    for name, decision in resolve.items():
+        if not is_decision(decision):
+            yield checks.Error(
+                f"{model._meta.label}.merge_resolve[{name!r}] is {decision!r}.",
+                hint='Use "mine", "theirs", "base", "lines", or a function.',
+                obj=model,
+                id="optilock.E023",
+            )

@@ -3,22 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass
+from dataclasses import field as option
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from django.db import DatabaseError
 
 if TYPE_CHECKING:
     from django.db.models import Model
 
+    from optilock.conflicts import Conflict
 
-class RowConflict(NamedTuple):
-    """One row that couldn't be written."""
+
+@dataclass(frozen=True)
+class RowConflict:
+    """One row that couldn't be written.
+
+    Attributes:
+        instance: the model instance that could not be written.
+        using: alias of the database that refused the write.
+        expected: the version the instance holds.
+        current: the version in the row, ``None`` if the row is gone.
+    """
 
     instance: Model
-    #: The version the instance holds.
+    using: str
     expected: int
-    #: The version in the row, ``None`` if the row is gone.
     current: int | None
+    #: The row, if it was read already.
+    _row: Model | None = option(default=None, repr=False, compare=False)
+
+    @cached_property
+    def conflict(self) -> Conflict:
+        """The refused write field by field: base, mine and theirs.
+
+        One query on the database that refused the write, when first asked for;
+        none if the row is gone. Ask before the instance is refreshed.
+        """
+        from optilock.conflicts import UNKNOWN, Conflict
+
+        return Conflict.of(
+            self.instance,
+            row=None if self.current is None else self._row or UNKNOWN,
+            using=self.using,
+            expected_version=self.expected,
+        )
 
 
 class RecordModifiedError(DatabaseError):
@@ -61,6 +91,7 @@ class RecordModifiedError(DatabaseError):
         expected_version: int,
         current_version: int | None,
         conflicts: Sequence[RowConflict] = (),
+        row: Model | None = None,
     ) -> None:
         self.instance = instance
         self.model = type(instance)
@@ -69,7 +100,7 @@ class RecordModifiedError(DatabaseError):
         self.expected_version = expected_version
         self.current_version = current_version
         self.conflicts = tuple(conflicts) or (
-            RowConflict(instance, expected_version, current_version),
+            RowConflict(instance, using, expected_version, current_version, row),
         )
         super().__init__(
             self._message() if len(self.conflicts) == 1 else self._bulk_message()
@@ -86,6 +117,13 @@ class RecordModifiedError(DatabaseError):
             f"Nothing was written: {len(rows)} rows of {self.model._meta.label} aren't "
             f"as they were loaded, or not in the queryset: pk {', '.join(rows[:10])}"
             f"{more}. Reload them and apply the changes again."
+        )
+
+    @property
+    def conflict(self) -> Conflict:
+        """The refused write field by field, see ``RowConflict.conflict``."""
+        return next(
+            row.conflict for row in self.conflicts if row.instance is self.instance
         )
 
     def _message(self) -> str:
@@ -119,6 +157,38 @@ class RecordModifiedError(DatabaseError):
 
 class RecordDeletedError(RecordModifiedError):
     """A write was refused: the row is gone. ``current_version`` is ``None``."""
+
+
+class MergeConflict(Exception):  # noqa: N818 -- it is not an error to disagree
+    """A merge needs decisions. Nothing was changed.
+
+    Attributes:
+        conflict: the ``Conflict``.
+        fields: the names of the fields somebody has to decide about.
+    """
+
+    def __init__(
+        self,
+        conflict: Conflict,
+        fields: Sequence[str],
+    ) -> None:
+        super().__init__(conflict, fields)
+        self.conflict = conflict
+        self.fields = list(fields)
+
+    def __str__(self) -> str:
+        label = self.conflict.model._meta.label
+        if self.conflict.deleted:
+            return (
+                f"{label} was not merged: the row is gone. To store the object as a "
+                f"new row, use save(force_insert=True)."
+            )
+        fields = ", ".join(self.fields)
+        return (
+            f"{label} was not merged: {fields} changed on both sides. Say what is to "
+            f"become of each: merge(resolve={{{self.fields[0]!r}: 'mine'}}) or "
+            f"'theirs', 'base', 'lines', or a function of the change."
+        )
 
 
 def _rebuild(

@@ -12,7 +12,7 @@ from django.db import DatabaseError, connections, models, router
 from django.db.models.expressions import Expression
 from django.db.models.query_utils import DeferredAttribute
 
-from optilock import rollback
+from optilock import memory, rollback, signals
 from optilock.exceptions import RecordDeletedError, RecordModifiedError
 
 if TYPE_CHECKING:
@@ -261,27 +261,29 @@ class IntegerVersionField(models.BigIntegerField):  # type: ignore[type-arg]
                 connections[using], instance, self.attname, expected
             )
 
-    def latest(self, rows: models.QuerySet[Any]) -> models.QuerySet[Any]:
-        """Return the queryset such that it sees what others have committed."""
-        connection = connections[rows.db]
-        if connection.vendor == "mysql" and not connection.autocommit:
-            # A plain read would see the transaction's old snapshot.
-            return rows.select_for_update()
-        return rows
-
     def conflict(
         self, instance: models.Model, using: str, pk: Any, expected: int
     ) -> RecordModifiedError:
         """Return the error for a write that matched no row; one query."""
-        row = self.latest(self.rows(using, pk))
-        current = row.values_list(self.attname, flat=True).first()
-        error = RecordDeletedError if current is None else RecordModifiedError
-        return error(
+        row = None
+        if memory.is_merging(instance):
+            row = read_row(instance, using, instance.pk, lock=True)
+            current = None if row is None else vars(row)[self.attname]
+        else:
+            rows = as_of_now(self.rows(using, pk), using)
+            current = rows.values_list(self.attname, flat=True).first()
+        error_class = RecordDeletedError if current is None else RecordModifiedError
+        error = error_class(
             instance=instance,
             using=using,
             expected_version=expected,
             current_version=current,
+            row=row,
         )
+        signals.conflict_detected.send_robust(
+            type(instance), instance=instance, error=error, using=using
+        )
+        return error
 
     def _restoring_save(
         self,
@@ -300,6 +302,7 @@ class IntegerVersionField(models.BigIntegerField):  # type: ignore[type-arg]
         ):
             state.adding = True  # a copy, made by setting the pk to None
         was_new, restored = state.adding, False
+        loaded = memory.recall(instance)
 
         def written() -> bool:
             if was_new:
@@ -315,12 +318,13 @@ class IntegerVersionField(models.BigIntegerField):  # type: ignore[type-arg]
             connection: Any = connections[using]
             if not written() or connection.needs_rollback:
                 _restore(instance, before)
+                memory.restore(instance, loaded)
                 rollback.put(state, "adding", was_adding)
                 restored = True
                 if (
                     isinstance(error, RecordModifiedError)
                     and error.instance is instance
-                    and _first_table(instance) is self.model
+                    and first_table(instance) is self.model
                 ):
                     # Django marks the block for rollback when a save raises, but
                     # this UPDATE was the first and it matched no row.
@@ -394,6 +398,38 @@ def version_field(model: type[models.Model]) -> IntegerVersionField | None:
     return None
 
 
+def read_row(instance: models.Model, using: str, pk: Any, *, lock: bool = False) -> Any:
+    """Return the instance's row as it is now, as another instance, or ``None``.
+
+    Args:
+        instance: what is deferred on it isn't read either.
+        using: the alias of the database.
+        pk: the primary key of the row.
+        lock: keep everybody else from writing the row until the transaction
+            ends, if one is open and the database can.
+    """
+    rows: Any = models.QuerySet(type(instance), using=using).filter(pk=pk)
+    deferred = instance.get_deferred_fields()
+    if deferred:
+        fields = instance._meta.concrete_fields
+        rows = rows.only(*[f.attname for f in fields if f.attname not in deferred])
+    return as_of_now(rows, using, lock=lock).first()
+
+
+def as_of_now(
+    rows: models.QuerySet[Any], using: str, *, lock: bool = False
+) -> models.QuerySet[Any]:
+    """Read the rows as a write in the open transaction would find them."""
+    connection: Any = connections[using]
+    features = connection.features
+    # In MySQL a plain read sees the transaction's old snapshot.
+    if connection.autocommit or not (lock or connection.vendor == "mysql"):
+        return rows
+    if not features.has_select_for_update:
+        return rows
+    return rows.select_for_update(no_key=features.has_select_for_no_key_update)
+
+
 def _wrap(model: type[models.Model], name: str, guard: Callable[..., Any]) -> None:
     """Put ``guard`` around a method, as a decorator in the class body would.
 
@@ -419,7 +455,7 @@ def _restore(instance: models.Model, before: dict[str, Any]) -> None:
             vars(instance).pop(field.attname, None)
 
 
-def _first_table(instance: Any) -> Any:
+def first_table(instance: Any) -> Any:
     """Return the model whose table a save of the instance writes first."""
     meta = instance._meta.concrete_model._meta
     while meta.parents:

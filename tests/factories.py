@@ -29,3 +29,18 @@ class BookFactory(DjangoModelFactory):
     title = factory.Faker("sentence", nb_words=3)
     author = factory.SubFactory(AuthorFactory)
     stock = 3
+
+
+class EverythingFactory(DjangoModelFactory):
+    class Meta:
+        model = models.Everything
+
+
+class PageFactory(DjangoModelFactory):
+    class Meta:
+        model = models.Page
+
+
+class BoardFactory(DjangoModelFactory):
+    class Meta:
+        model = models.Board

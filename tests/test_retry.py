@@ -850,7 +850,6 @@ def test_a_call_is_known_by_the_argument_that_was_the_key(
     lost_with, called_with, expected
 ):
     hot = HotRows()
-<<<<<<< HEAD
     for _ in range(2):
         hot.add([row(5)], *lost_with)
     assert hot.expected(*called_with) == ({row(5)} if expected else set())
@@ -866,12 +865,6 @@ def test_a_call_that_loses_another_row_each_time_is_not_known():
     assert hot.expected((), {}) == {row(4)}
 
 
-=======
-    hot.add([row(5)], *lost_with)
-    assert hot.expected(*called_with) == ({row(5)} if expected else set())
-
-
->>>>>>> example
 def test_hot_rows_cool_down(monkeypatch):
     hot = HotRows()
     now = [100.0]
