@@ -14,7 +14,7 @@ import pytest
 from django.core import serializers
 from django.core.management import call_command
 from django.db import NotSupportedError, connection, models, transaction
-from testapp.models import BasedPage, Folder, GuardedPage, Page, Sticker
+from testapp.models import BasedPage, Folder, GuardedPage, FiledPage, Sticker
 
 from optilock import RecordModifiedError
 
@@ -192,7 +192,7 @@ PATHS = {
     # A fixture's number is stored as it is; here it is the row's own.
     fixture: (NO, NO, YES),
 }
-MODELS = pytest.mark.parametrize("model", [Page, GuardedPage])
+MODELS = pytest.mark.parametrize("model", [FiledPage, GuardedPage])
 EVERY_PATH = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.__name__)
 
 
@@ -211,7 +211,7 @@ def make(model, path):
 @EVERY_PATH
 def test_whether_the_version_is_raised(path, model):
     page = make(model, path)
-    expected = PATHS[path][1 if model is Page else 2]
+    expected = PATHS[path][1 if model is FiledPage else 2]
     if expected == REFUSED:
         with pytest.raises(NotSupportedError, match="VersionTrigger"):
             path(page)
@@ -230,7 +230,7 @@ def test_whether_a_stale_instance_is_refused(path, model):
         with pytest.raises(RecordModifiedError), transaction.atomic():
             path(page)
         assert model.objects.values_list("text", "version").get() == ("old", 5)
-    elif not (PATHS[path][1] == REFUSED and model is Page):
+    elif not (PATHS[path][1] == REFUSED and model is FiledPage):
         path(page)
 
 

@@ -109,7 +109,7 @@ class AbstractPage(VersionedModel):
         abstract = True
 
 
-class Page(AbstractPage):
+class FiledPage(AbstractPage):
     pass
 
 
