@@ -483,7 +483,7 @@ def _as_expected(expected: Any, error: RecordModifiedError) -> Any:
         using=error.using,
         expected_version=expected,
         current_version=error.current_version,
-        row=error._row,
+        row=error.conflicts[0]._row,
     )
 
 

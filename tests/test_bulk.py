@@ -45,6 +45,7 @@ from testapp.models import (
 )
 
 from optilock import RecordDeletedError, RecordModifiedError, VersionedQuerySet
+from optilock.exceptions import RowConflict
 
 pytestmark = pytest.mark.django_db
 
@@ -354,7 +355,12 @@ def test_the_error_names_all_conflicts(accounts):
         Account.objects.bulk_update(accounts, ["balance"], batch_size=1)
     error = caught.value
     assert not isinstance(error, RecordDeletedError)
-    assert error.conflicts == ((accounts[1], 1, 2), (accounts[2], 1, None))
+    assert error.conflicts == (
+        RowConflict(accounts[1], "default", 1, 2),
+        RowConflict(accounts[2], "default", 1, None),
+    )
+    assert error.conflicts[0].conflict["balance"].state == "mine"
+    assert error.conflicts[1].conflict.deleted
     assert (error.instance, error.current_version) == (accounts[1], 2)
     assert "2 rows of testapp.Account" in str(error)
 
@@ -372,7 +378,7 @@ def test_the_error_says_so_if_all_conflicting_rows_are_gone(accounts):
     Account.objects.filter(pk=accounts[2].pk).delete()
     with pytest.raises(RecordDeletedError) as caught:
         Account.objects.bulk_update(accounts, ["balance"])
-    assert caught.value.conflicts == ((accounts[2], 1, None),)
+    assert caught.value.conflicts == (RowConflict(accounts[2], "default", 1, None),)
 
 
 def test_a_long_list_of_conflicts_is_cut_in_the_message_only():

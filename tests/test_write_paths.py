@@ -14,7 +14,7 @@ import pytest
 from django.core import serializers
 from django.core.management import call_command
 from django.db import NotSupportedError, connection, models, transaction
-from testapp.models import BasedPage, Folder, GuardedPage, FiledPage, Sticker
+from testapp.models import BasedPage, FiledPage, Folder, GuardedPage, Sticker
 
 from optilock import RecordModifiedError
 
