@@ -170,29 +170,38 @@ WRITERS = [
 ]
 
 
-def race(rows, writers, seconds=SECONDS):
-    """Let threads write; return reported increments and conflicts by row."""
-    reported, conflicts, unexpected = Counter(), Counter(), []
-    deadline = time.monotonic() + seconds
+def race(rows, writers):
+    """Let threads write; return reported increments by row, and conflicts.
+
+    On a slow machine they go on until each row has seen some increments.
+    """
+    # Threads append to lists: adding to a common Counter would be a race of ours.
+    reported, conflicts, unexpected = [], [], []
+    begin = time.monotonic()
+
+    def is_over():
+        elapsed = time.monotonic() - begin
+        seen = Counter(row for row, _ in reported)
+        enough = conflicts and all(seen[model, key] > 20 for model, key, _ in rows)
+        return unexpected or elapsed > (SECONDS if enough else 20 * SECONDS)
 
     def work(seed):
         dice = random.Random(seed)
-        mine = Counter()
         try:
-            while time.monotonic() < deadline:
+            while not is_over():
                 model, key, counter = dice.choice(rows)
                 writer = dice.choice(writers)
                 try:
-                    mine[model, key] += writer(model.objects.get(pk=key), counter)
+                    written = writer(model.objects.get(pk=key), counter)
+                    reported.append(((model, key), written))
                 except RecordModifiedError:
-                    conflicts[writer.__name__] += 1
+                    conflicts.append(writer.__name__)
                 except OperationalError as error:
                     if not gave_way(error):
                         raise
         except Exception as error:
             unexpected.append(error)
         finally:
-            reported.update(mine)
             connections.close_all()
 
     threads = [Thread(target=work, args=[seed]) for seed in range(THREADS)]
@@ -201,7 +210,10 @@ def race(rows, writers, seconds=SECONDS):
     for thread in threads:
         thread.join()
     assert unexpected == []
-    return reported, conflicts
+    total = Counter()
+    for row, written in reported:
+        total[row] += written
+    return total, conflicts
 
 
 def gave_way(error):
