@@ -435,6 +435,10 @@ def save_merging(instance: models.Model, using: str, save: Callable[[], None]) -
                 error = _as_expected(conflict.expected_version, lost)
             if last or lost.current_version in (None, lost.expected_version):
                 raise error from None
+            if error.conflicts[0]._row is None:
+                # It couldn't be read before the end of the attempt's savepoint.
+                row = read_row(instance, error.using, error.pk, lock=True)
+                error = _as_expected(error.expected_version, error, row)
             conflict = error.conflict
             try:
                 _merge_by_policy(conflict)
@@ -475,7 +479,7 @@ def _restore(
     memory.restore(instance, loaded)
 
 
-def _as_expected(expected: Any, error: RecordModifiedError) -> Any:
+def _as_expected(expected: Any, error: RecordModifiedError, row: Any = None) -> Any:
     """Return the error that the first attempt would have raised now."""
     gone = error.current_version is None
     return (RecordDeletedError if gone else RecordModifiedError)(
@@ -483,7 +487,7 @@ def _as_expected(expected: Any, error: RecordModifiedError) -> Any:
         using=error.using,
         expected_version=expected,
         current_version=error.current_version,
-        row=error.conflicts[0]._row,
+        row=error.conflicts[0]._row if row is None else row,
     )
 
 

@@ -266,7 +266,8 @@ class IntegerVersionField(models.BigIntegerField):  # type: ignore[type-arg]
     ) -> RecordModifiedError:
         """Return the error for a write that matched no row; one query."""
         row = None
-        if memory.is_merging(instance):
+        # Where another table is written first, the row now has values of ours.
+        if memory.is_merging(instance) and first_table(instance) is self.model:
             row = read_row(instance, using, instance.pk, lock=True)
             current = None if row is None else vars(row)[self.attname]
         else:

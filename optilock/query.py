@@ -9,7 +9,7 @@ from django.core.exceptions import FieldDoesNotExist
 from django.db import NotSupportedError, connections, models, transaction
 from django.db.models.constants import LOOKUP_SEP
 
-from optilock import bulk, rollback
+from optilock import bulk, memory, rollback
 from optilock.fields import IntegerVersionField, NextVersion, version_field
 from optilock.triggers import has_trigger
 
@@ -101,6 +101,9 @@ class VersionedQuerySet(models.QuerySet[M_co]):
         connection = connections[using]
         for obj, number in zip(objs, expected, strict=True):
             rollback.set_until_rollback(connection, obj, version.attname, number + 1)
+            if memory.recall(obj) is not None:
+                known = {f.attname: vars(obj)[f.attname] for f in (version, *written)}
+                memory.note(obj, using, known)
         return len(objs)
 
     bulk_update.alters_data = True  # type: ignore[attr-defined]

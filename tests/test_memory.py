@@ -14,12 +14,13 @@ from testapp.models import (
     Bistro,
     Everything,
     Forgetful,
-    NamedPlace,
+    HeadedBoard,
     Page,
     Place,
     Restaurant,
 )
 
+from optilock import RecordModifiedError
 from optilock.conflicts import base_values
 
 pytestmark = pytest.mark.django_db(databases=["default", "other"])
@@ -244,21 +245,21 @@ def test_a_refused_save_changes_no_memory(page):
     Page.objects.get(pk=page.pk).save()
     page.body = "other"
     page.on_conflict = "raise"
-    with pytest.raises(Exception, match="changed by somebody else"):
+    with pytest.raises(RecordModifiedError):
         page.save()
     assert page.changed_fields() == ["body"]
 
 
 def test_a_refused_save_changes_no_memory_of_a_parent_written_before():
-    place = NamedPlace.objects.create(name="a")
-    stale = NamedPlace.objects.get(pk=place.pk)
-    place.save()
-    stale.name = "b"
+    board = HeadedBoard.objects.create()
+    stale = HeadedBoard.objects.get()
+    board.save()
+    stale.heading = "b"
     with transaction.atomic():
-        with pytest.raises(Exception, match="changed by somebody else"):
+        with pytest.raises(RecordModifiedError):
             stale.save()
         transaction.set_rollback(True)
-        assert "name" in stale.changed_fields()
+        assert stale.changed_fields() == ["heading"]
 
 
 def test_children_remember_their_parents_fields():
@@ -307,3 +308,20 @@ def test_a_row_read_along_with_another_is_remembered():
     BookFactory(author__name="Ada")
     book = Book.objects.select_related("author").get()
     assert base_values(book.author) == {"name": "Ada"}
+
+
+def test_what_bulk_update_wrote_is_remembered(page):
+    page.title, page.body = "Other", "other"
+    Page.objects.bulk_update([page], ["title"])
+    assert page.changed_fields() == ["body"]
+    theirs = Page.objects.get()
+    theirs.amount = 2
+    theirs.save()
+    page.save()
+    assert (Page.objects.get().title, Page.objects.get().amount) == ("Other", 2)
+
+
+def test_a_rolled_back_bulk_update_puts_the_memory_back(page):
+    page.title = "Other"
+    undone(lambda: Page.objects.bulk_update([page], ["title"]))
+    assert page.changed_fields() == ["title"]

@@ -6,6 +6,7 @@ import datetime as dt
 import pickle
 import sys
 import uuid
+from contextlib import nullcontext
 from decimal import Decimal
 from threading import Thread
 
@@ -25,7 +26,7 @@ from testapp.models import (
     Everything,
     FieldAlone,
     Forgetful,
-    NamedPlace,
+    HeadedBoard,
     Page,
     Tag,
 )
@@ -374,14 +375,14 @@ def test_a_call_may_ask_for_the_error(pages):
 @pytest.mark.skipif(VERSION >= (6, 0), reason="Django 6.0 takes names only")
 @pytest.mark.filterwarnings("ignore:Passing positional arguments to save")
 def test_a_database_given_by_position_is_the_one_that_is_merged_with():
-    NamedPlace.objects.using("other").create(name="a")
-    mine = NamedPlace.objects.using("other").get()
-    theirs = NamedPlace.objects.using("other").get()
+    HeadedBoard.objects.using("other").create()
+    mine = HeadedBoard.objects.using("other").get()
+    theirs = HeadedBoard.objects.using("other").get()
     theirs.save(using="other")
-    mine.name = "mine"
+    mine.heading = "mine"
     with transaction.atomic(using="other"):
         mine.save(False, False, "other", on_conflict="merge")
-    assert NamedPlace.objects.using("other").get().name == "mine"
+    assert HeadedBoard.objects.using("other").get().heading == "mine"
 
 
 def test_an_unknown_policy_is_refused(pages):
@@ -563,24 +564,28 @@ def test_an_expression_is_merged_where_nobody_else_wrote():
     assert (row.stock, row.title) == (2, "theirs")
 
 
-@pytest.mark.parametrize("model", [Bistro, NamedPlace])
 @pytest.mark.parametrize("inside", [False, True])
-def test_a_child_is_merged_with_its_parents(model, inside):
-    name = "tables" if model is Bistro else "place_ptr_id"
-    model.objects.create(name="a", **({"tables": 1} if model is Bistro else {}))
+@pytest.mark.parametrize(
+    ("model", "mine_field", "theirs_field"),
+    [
+        (Bistro, "stars", "tables"),
+        (Bistro, "tables", "stars"),
+        (HeadedBoard, "heading", "a"),
+        (HeadedBoard, "a", "heading"),
+    ],
+)
+def test_a_child_is_merged_with_its_parents(model, mine_field, theirs_field, inside):
+    model.objects.create()
     mine, theirs = model.objects.get(), model.objects.get()
-    mine.name = "mine"
-    if model is Bistro:
-        theirs.tables = 9
+    setattr(mine, mine_field, 7)
+    setattr(theirs, theirs_field, 8)
     theirs.save()
-    if inside:
-        with transaction.atomic():
-            mine.save(on_conflict="merge")
-    else:
+    with transaction.atomic() if inside else nullcontext():
         mine.save(on_conflict="merge")
     row = model.objects.get()
-    assert (row.name, row.version) == ("mine", 3)
-    assert getattr(row, name) == getattr(theirs, name)
+    assert str(getattr(row, mine_field)) == "7"
+    assert str(getattr(row, theirs_field)) == "8"
+    assert row.version == mine.version == 3
 
 
 def test_a_child_merges_after_a_save_of_its_own_table_alone():

@@ -80,3 +80,17 @@ class FieldAlone(models.Model):
     version = IntegerVersionField()
     name = models.CharField(max_length=20, default="")
     number = models.IntegerField(default=0)
+
+
+class Headed(models.Model):
+    number = models.BigAutoField(primary_key=True)  # Board has the name "id"
+    heading = models.CharField(max_length=20, default="")
+
+
+class HeadedBoard(Headed, Board):
+    """The parent without a version is written first."""
+
+    headed_ptr = models.OneToOneField(
+        Headed, models.CASCADE, parent_link=True, primary_key=True
+    )
+    board_ptr = models.OneToOneField(Board, models.CASCADE, parent_link=True)
