@@ -6,7 +6,6 @@ import sys
 import time
 from collections.abc import Hashable, Iterable, Iterator
 from itertools import groupby
-from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
@@ -158,33 +157,32 @@ class HotRows:
 
     def __init__(self) -> None:
         self._rows: dict[Hashable, dict[Row, float]] = {}
-        self._lock = Lock()
 
     def add(self, rows: Iterable[Row], args: Args, kwargs: Kwargs) -> None:
         """Remember that a call with these arguments lost the rows."""
         tokens = _tokens(args, kwargs)
         others = set()
-        with self._lock:
-            for row in rows:
-                pk = _token(row.pk)
-                named = [item for item in tokens if pk is not None and item[1] == pk]
-                for key in named:
-                    self._put(key, {row, *self._rows.get(key, ())})
-                if not named:
-                    others.add(row)
-            for whole in _whole(tokens) if others else ():
-                once = ("once", whole)
-                self._put(whole, others.intersection(self._rows.get(once, ())))
-                self._put(once, others)
+        for row in rows:
+            pk = _token(row.pk)
+            named = [item for item in tokens if pk is not None and item[1] == pk]
+            for key in named:
+                self._put(key, {row, *self._rows.get(key, ())})
+            if not named:
+                others.add(row)
+        for whole in _whole(tokens) if others else ():
+            once = ("once", whole)
+            self._put(whole, others.intersection(self._rows.get(once, ())))
+            self._put(once, others)
 
     def _put(self, key: Hashable, rows: set[Row]) -> None:
-        # Taken out and put in at the end: the oldest come first.
+        # Taken out and put in at the end: the oldest come first. There is no lock,
+        # as each step is atomic, and what two threads lose here is a hint.
         self._rows.pop(key, None)
         if rows:
             expires = time.monotonic() + self.seconds
             self._rows[key] = dict.fromkeys(rows, expires)
-        if len(self._rows) > self.size:
-            del self._rows[next(iter(self._rows))]
+        for oldest in list(self._rows)[: -self.size]:
+            self._rows.pop(oldest, None)
 
     def expected(self, args: Args, kwargs: Kwargs) -> set[Row]:
         """Return the rows that a call with these arguments is likely to lose."""
@@ -220,8 +218,10 @@ def _whole(tokens: tuple[tuple[Any, int | None], ...]) -> list[Hashable]:
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
+    seen = []
+    while error is not None and error not in seen:  # `raise error from error`
         yield error
+        seen.append(error)
         error = error.__cause__
 
 

@@ -97,6 +97,12 @@ def test_an_error_raised_from_a_deletion_is_none():
     assert not is_conflict(error)
 
 
+def test_an_error_that_is_its_own_cause_is_looked_at_once():
+    error = LookupError()
+    error.__cause__ = error
+    assert not is_conflict(error)
+
+
 # Hot rows
 
 
