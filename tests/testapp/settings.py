@@ -2,6 +2,9 @@
 
 OPTILOCK_TEST_DATABASE chooses the database: sqlite (the default), postgresql
 or mariadb. The servers are taken to run on 127.0.0.1, on their standard ports.
+
+The example project's apps are installed too: its stories are tested on each
+database.
 """
 
 from __future__ import annotations
@@ -10,6 +13,8 @@ import os
 import tempfile
 from pathlib import Path
 from typing import Any
+
+from config import settings as example
 
 CHOICES: dict[str, dict[str, Any]] = {
     "sqlite": {
@@ -52,12 +57,11 @@ def database(name: str) -> dict[str, Any]:
 
 DATABASES = {"default": database("default"), "other": database("other")}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
-INSTALLED_APPS = [
-    "django.contrib.auth",
-    "django.contrib.contenttypes",
-    "optilock",
-    "testapp",
-]
+INSTALLED_APPS = [*example.INSTALLED_APPS, "testapp"]
+MIDDLEWARE = example.MIDDLEWARE
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # it is fast
 ROOT_URLCONF = "testapp.urls"
 SECRET_KEY = "not a secret"  # noqa: S105 -- nothing but the tests is signed with it
+STATIC_URL = example.STATIC_URL
+TEMPLATES = example.TEMPLATES
 USE_TZ = True

@@ -1,0 +1,461 @@
+"""The example project: its stories, its pages and its commands."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from tempfile import gettempdir
+
+import pytest
+from django.apps import apps
+from django.core.management import CommandError, call_command
+from django.db import connection
+from django.urls import reverse
+from shop import factories
+from shop.forms import BuyForm, PressForm, ReportForm, TransferForm
+from shop.management.commands.prepare import PASSWORD
+from shop.race import Crew, run_round
+from shop.stories import STORIES, wallet
+from shop.story import Result
+
+EXAMPLE = Path(__file__).parent.parent / "example_project"
+WORKERS = 6
+WAYS = [
+    pytest.param(story, way, id=f"{story.slug}-{way.slug}")
+    for story in STORIES
+    for way in story.ways
+]
+WRONG = [case for case in WAYS if not case.values[1].right]
+RIGHT = [case for case in WAYS if case.values[1].right]
+
+
+@pytest.fixture(scope="module")
+def crew(django_db_setup, django_db_blocker):
+    with django_db_blocker.unblock(), Crew(WORKERS) as crew:
+        yield crew
+
+
+@pytest.fixture
+def committed(django_db_setup, django_db_blocker):
+    """Real commits, without the flush of all tables that would follow each test."""
+    with django_db_blocker.unblock():
+        yield
+        for app in "shop", "unlocked":
+            for model in apps.get_app_config(app).get_models():
+                model.objects.all().delete()
+
+
+@pytest.fixture
+def race(crew, committed):
+    def race(story, way, rounds=2):
+        result = Result(story, way)
+        for _ in range(rounds):
+            run_round(crew, result)
+        return result
+
+    return race
+
+
+@pytest.mark.parametrize(("story", "way"), WRONG)
+def test_a_wrong_way_goes_wrong_each_time(story, way, race):
+    for _ in range(2):
+        result = race(story, way, rounds=1)
+        assert result.confirmed >= result.possible
+        assert result.lost != 0
+
+
+@pytest.mark.parametrize(("story", "way"), RIGHT)
+def test_a_right_way_loses_nothing(story, way, race):
+    result = race(story, way)
+    assert 0 < result.confirmed == result.stored <= result.possible
+
+
+@pytest.mark.parametrize(
+    ("story", "way"),
+    [case for case in RIGHT if case.id.endswith("lock_with_retry")],
+)
+def test_a_retried_way_leaves_nothing_unsold(story, way, race):
+    result = race(story, way, rounds=1)
+    assert result.confirmed == result.possible
+
+
+@pytest.mark.parametrize("way", [way for way in wallet.STORY.ways if way.right])
+def test_transfers_in_opposite_directions_keep_the_sum(way, committed):
+    one, other = factories.WalletFactory.create_batch(2, balance=100)
+    there, back = (one.pk, other.pk, 10), (other.pk, one.pk, 30)
+    with Crew(2) as both:
+        answers = both.race(way.function, [there, back])
+    one.refresh_from_db()
+    other.refresh_from_db()
+    assert answers == [1, 1]
+    assert (one.balance, other.balance) == (120, 80)
+
+
+def test_twenty_reports_of_one_payment_count_once(committed):
+    from shop.stories.votes import lock_with_retry
+
+    payment = factories.PaymentFactory()
+    with Crew(20) as many:
+        answers = many.race(lock_with_retry, [(payment.reference,)] * 20)
+    payment.contestant.refresh_from_db()
+    assert sum(answers) == payment.contestant.votes == 1
+
+
+# The pages
+
+
+@pytest.fixture
+def shop(client, db, settings):
+    settings.ROOT_URLCONF = "config.urls"
+    return client
+
+
+@pytest.fixture
+def book():
+    return factories.BookFactory(title="Dune", stock=2)
+
+
+def press(client, name, form, **extra):
+    return client.post(reverse(name), {**form.initial, **extra})
+
+
+@pytest.mark.parametrize("page", ["stock", "wallet", "votes", "bot"])
+def test_an_empty_page_says_how_to_fill_it(page, shop):
+    assert "manage.py prepare" in shop.get(reverse(page)).text
+
+
+@pytest.mark.parametrize("story", STORIES, ids=lambda story: story.slug)
+def test_a_storys_page_shows_its_rows_and_the_source_of_its_ways(story, shop):
+    factories.BookFactory(title="Dune")
+    factories.WalletFactory.create_batch(2, owner="Dune")
+    factories.PaymentFactory(contestant__name="Dune")
+    factories.PlayerFactory(name="Dune")
+    text = shop.get(reverse(story.slug)).text
+    assert "Dune" in text
+    for way in story.ways:
+        assert f"def {way.slug}(" in text
+
+
+def test_the_front_page_links_the_stories(shop):
+    text = shop.get(reverse("index")).text
+    for story in STORIES:
+        assert f'href="/{story.slug}/"' in text
+
+
+def test_buying_takes_a_copy(shop, book):
+    response = press(shop, "buy", BuyForm.shown(book))
+    assert response.status_code == 302
+    book.refresh_from_db()
+    assert book.stock == 1
+
+
+def test_buying_from_an_old_page_is_a_conflict(shop, book):
+    old_page = BuyForm.shown(book)
+    press(shop, "buy", old_page)
+    response = press(shop, "buy", old_page)
+    assert response.status_code == 409
+    assert re.search(r"<del>2</del>.*<ins>1</ins>", response.text, re.S)
+    book.refresh_from_db()
+    assert book.stock == 1
+
+
+def test_the_button_of_the_conflict_page_buys(shop, book):
+    old_page = BuyForm.shown(book)
+    press(shop, "buy", old_page)
+    conflict = press(shop, "buy", old_page)
+    response = press(shop, "buy", conflict.context["form"])
+    assert response.status_code == 302
+    book.refresh_from_db()
+    assert book.stock == 0
+
+
+def test_buying_with_retry_from_an_old_page_buys(shop, book):
+    old_page = BuyForm.shown(book)
+    press(shop, "buy", old_page)
+    response = press(shop, "buy", old_page, retry="")
+    assert response.status_code == 302
+    book.refresh_from_db()
+    assert book.stock == 0
+
+
+@pytest.mark.parametrize("extra", [{}, {"retry": ""}])
+def test_nobody_buys_what_is_sold_out(extra, shop, book):
+    book.stock = 0
+    book.save()
+    response = press(shop, "buy", BuyForm.shown(book), **extra)
+    assert "sold out" in shop.get(response.url).text
+    book.refresh_from_db()
+    assert book.stock == 0
+
+
+def test_a_form_without_a_version_is_refused(shop, book):
+    response = shop.post(reverse("buy"), {"book": book.pk, "seen": 2})
+    assert response.status_code == 400
+    assert "version" in response.text
+    book.refresh_from_db()
+    assert book.stock == 2
+
+
+@pytest.fixture
+def wallets():
+    return factories.WalletFactory.create_batch(2, balance=100)
+
+
+def balances(wallets):
+    for each in wallets:
+        each.refresh_from_db()
+    return [each.balance for each in wallets]
+
+
+def test_a_transfer_from_an_old_page_moves_no_money(shop, wallets):
+    there, back = TransferForm.shown(*wallets), TransferForm.shown(*wallets[::-1])
+    assert press(shop, "transfer", there).status_code == 302
+    assert press(shop, "transfer", back).status_code == 409
+    assert balances(wallets) == [70, 130]
+    assert press(shop, "transfer", back, retry="").status_code == 302
+    assert balances(wallets) == [100, 100]
+
+
+def test_a_wallet_without_enough_sends_nothing(shop, wallets):
+    wallets[0].balance = 29
+    wallets[0].save()
+    response = press(shop, "transfer", TransferForm.shown(*wallets))
+    assert "have 30 €" in shop.get(response.url).text
+    assert balances(wallets) == [29, 100]
+
+
+def test_a_transfer_to_the_same_wallet_is_refused(shop, wallets):
+    form = TransferForm.shown(wallets[0], wallets[0])
+    assert press(shop, "transfer", form, retry="").status_code == 400
+
+
+def test_a_vote_from_an_old_page_leaves_its_payment_unmarked(shop):
+    first, second = factories.PaymentFactory.create_batch(
+        2, contestant=factories.ContestantFactory()
+    )
+    assert press(shop, "report", ReportForm.shown(first)).status_code == 302
+    old_page = ReportForm.shown(second)
+    assert press(shop, "report", old_page).status_code == 409
+    second.refresh_from_db()
+    assert not second.verified
+    assert second.contestant.votes == 1
+    assert press(shop, "report", old_page, retry="").status_code == 302
+    second.refresh_from_db()
+    assert second.verified
+    assert second.contestant.votes == 2
+
+
+@pytest.mark.parametrize("extra", [{}, {"retry": ""}])
+def test_a_payment_reported_twice_counts_once(extra, shop):
+    payment = factories.PaymentFactory()
+    page = ReportForm.shown(payment)
+    press(shop, "report", page)
+    response = press(shop, "report", page, **extra)
+    assert "counted before" in shop.get(response.url).text
+    payment.contestant.refresh_from_db()
+    assert payment.contestant.votes == 1
+
+
+def test_a_press_from_an_old_page_adds_no_coin(shop):
+    player = factories.PlayerFactory()
+    old_page = PressForm.shown(player)
+    assert press(shop, "press", old_page).status_code == 302
+    assert press(shop, "press", old_page).status_code == 409
+    assert press(shop, "press", old_page, retry="").status_code == 302
+    player.refresh_from_db()
+    assert player.coins == 2
+
+
+def test_the_admin_has_the_locked_models(shop, admin_user, book):
+    shop.force_login(admin_user)
+    for model in "book", "wallet", "contestant", "payment", "player":
+        assert shop.get(reverse(f"admin:shop_{model}_changelist")).status_code == 200
+    assert (
+        shop.get(reverse("admin:shop_book_change", args=[book.pk])).status_code == 200
+    )
+
+
+# The commands
+
+on_sqlite = pytest.mark.skipif(
+    connection.vendor != "sqlite",
+    reason="It chooses its database itself; run once, with the suite on SQLite.",
+)
+
+
+def manage(*arguments, first_on_path="", **environment):
+    return python(
+        EXAMPLE / "manage.py", *arguments, first_on_path=first_on_path, **environment
+    )
+
+
+def python(*arguments, first_on_path="", **environment):
+    environment = {
+        **os.environ,
+        "DJANGO_SETTINGS_MODULE": "config.settings",
+        "PYTHONPATH": f"{first_on_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}",
+        "COLUMNS": "80",
+        **environment,
+    }
+    return subprocess.Popen(  # noqa: S603 -- our own command line
+        [sys.executable, "-W", "error", *arguments],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finished(process):
+    with process:
+        try:
+            out, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    return process.returncode, out, err
+
+
+@pytest.fixture
+def ready(tmp_path):
+    """Where the prepared database goes, in place of the checkout."""
+    return f"sqlite:///{tmp_path / 'ready.sqlite3'}"
+
+
+def scratch_folders():
+    return set(Path(gettempdir()).glob("optilock-demo-*"))
+
+
+@on_sqlite
+def test_check_has_nothing_to_say(ready):
+    code, out, err = finished(manage("check", DATABASE_URL=ready))
+    assert (code, err) == (0, "")
+    assert "no issues" in out
+
+
+def test_the_migrations_are_complete(db):
+    call_command("makemigrations", "shop", "unlocked", check=True, dry_run=True)
+
+
+@on_sqlite
+def test_the_demo_from_end_to_end(ready, tmp_path):
+    before = scratch_folders()
+    chart = tmp_path / "chart.svg"
+    code, out, err = finished(
+        manage(
+            "demo", "--workers=4", "--rounds=1", f"--chart={chart}", DATABASE_URL=ready
+        )
+    )
+    assert (code, err) == (0, "")
+    assert "RecordModifiedError" in out
+    for story in STORIES:
+        for way in story.ways:
+            row = re.search(rf"^([✓✗]) {re.escape(way.title)} +(\d.*)$", out, re.M)
+            assert row, way.title
+            lost = row[2].split(maxsplit=3)[3].strip()
+            assert lost.startswith("0 ") is way.right
+    assert "<svg" in chart.read_text()
+    assert "runserver" in out
+    assert scratch_folders() <= before
+    assert (tmp_path / "ready.sqlite3").exists()
+
+
+FORGETFUL = """
+import django
+django.setup()
+from django.core.management import execute_from_command_line
+from shop.stories import STORIES, stock
+from shop.story import Story, Way
+
+def say_yes(book_id):
+    return True
+
+STORIES[:] = [Story("Forgetful", [Way("write nothing", say_yes)], stock.new_round)]
+execute_from_command_line(["manage.py", "demo", "--rounds=1"])
+"""
+
+
+@on_sqlite
+def test_the_demo_fails_if_a_right_way_loses_something(ready):
+    code, out, err = finished(
+        python("-c", FORGETFUL, first_on_path=EXAMPLE, DATABASE_URL=ready)
+    )
+    assert code == 1
+    assert "A right way has lost something: stock/write nothing." in err
+    assert re.search(r"✓ write nothing +8 +8 +0 +8 ", out)
+
+
+@on_sqlite
+def test_an_interrupted_demo_leaves_nothing_behind(ready, tmp_path):
+    before = scratch_folders()
+    demo = manage("demo", "--rounds=1000", DATABASE_URL=ready)
+    for line in demo.stdout:
+        if "Four races" in line:
+            break
+    time.sleep(0.5)
+    demo.send_signal(signal.SIGINT)
+    code, out, err = finished(demo)
+    assert (code, err) == (130, "")
+    assert "Interrupted" in out
+    assert scratch_folders() <= before
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("--database=oracle", "is no database known here"),
+        ("--chart=chart.txt", "has to end in .svg"),
+        ("--chart=nowhere/chart.svg", "no such directory"),
+        ("--workers=1", "at least 2"),
+    ],
+)
+def test_a_wrong_option_is_refused_before_anything_runs(argument, message):
+    with pytest.raises(CommandError, match=message):
+        call_command("demo", argument)
+
+
+@on_sqlite
+@pytest.mark.parametrize("kind", ["postgresql", "mariadb"])
+def test_a_server_that_does_not_answer_is_to_be_started(kind, ready):
+    code, _, err = finished(
+        manage("demo", f"--database={kind}://127.0.0.1:1/", DATABASE_URL=ready)
+    )
+    assert code == 1
+    assert "Start a server" in err
+    assert "Traceback" not in err
+
+
+@on_sqlite
+@pytest.mark.parametrize(
+    ("hidden", "arguments", "message"),
+    [
+        ("rich", [], 'pip install ".[example]"'),
+        ("matplotlib", ["--chart=chart.svg"], 'pip install ".[example]"'),
+        ("psycopg psycopg2", ["--database=postgresql"], ".[example,postgresql]"),
+        ("MySQLdb", ["--database=mariadb"], ".[example,mariadb]"),
+    ],
+)
+def test_a_missing_package_is_named(hidden, arguments, message, ready, tmp_path):
+    for name in hidden.split():
+        (tmp_path / f"{name}.py").write_text("raise ImportError('no such package')")
+    code, _, err = finished(
+        manage("demo", *arguments, first_on_path=tmp_path, DATABASE_URL=ready)
+    )
+    assert code == 1
+    assert message in err
+    assert "Traceback" not in err
+
+
+def test_the_shop_can_be_prepared_twice(shop):
+    for _ in range(2):
+        out = io.StringIO()
+        call_command("prepare", stdout=out)
+        assert "alice and bob" in out.getvalue()
+    assert shop.login(username="alice", password=PASSWORD)
+    assert shop.get(reverse("stock")).text.count('class="card"') == 4
