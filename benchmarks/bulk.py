@@ -31,7 +31,7 @@ from testapp.settings import CHOICE, CHOICES, database
 
 settings.configure(
     DATABASES={"default": database("bulk")},
-    INSTALLED_APPS=["django.contrib.contenttypes", "concurrency", "optilock"],
+    INSTALLED_APPS=["concurrency", "optilock"],
     USE_TZ=True,
     DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
 )
@@ -59,7 +59,7 @@ class Shape(models.Model):
 
     class Meta:
         abstract = True
-        app_label = "contenttypes"
+        app_label = "benchmarks"
 
     def change(self, seed: int) -> None:
         self.name = f"name {seed}"
