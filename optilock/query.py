@@ -194,8 +194,8 @@ class VersionedQuerySet(models.QuerySet[M_co]):
     ) -> set[tuple[Any, ...]]:
         """Return the keys of the objects that this queryset leaves out.
 
-        What it filters by can't change until the rows are written without
-        their versions changing too.
+        A column of the row that it filters by can't change before the row is
+        written, or the version changes too.
         """
         query = self.query
         if not (query.where or query.is_sliced or query.combinator):
