@@ -19,7 +19,7 @@ from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any
 
 from django.db import models
-from django.db.models.lookups import Exact, IntegerFieldExact, Lookup
+from django.db.models.lookups import Exact, IntegerFieldExact
 from django.db.models.sql import Query, UpdateQuery
 from django.db.models.sql.compiler import SQLCompiler, SQLUpdateCompiler
 from django.db.models.sql.constants import ROW_COUNT
@@ -28,7 +28,8 @@ from django.db.models.sql.where import WhereNode
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
-    Field = models.Field[Any, Any]
+    # The stubs have a field's column, and much that is used here, differently.
+    Field = Any
     # The table, quoted; the columns to set; those of the primary key and version.
     Names = tuple[str, ...]
     Statement = tuple[str, tuple[Any, ...]]
@@ -43,7 +44,7 @@ MAX_KNOWN = 500
 
 def is_plain(
     update: Callable[..., Any],
-    base_qs: models.QuerySet[Any],
+    base_qs: Any,
     connection: BaseDatabaseWrapper,
 ) -> bool:
     """Tell whether nobody but Django has a say in ``update(base_qs, …)``.
@@ -57,6 +58,7 @@ def is_plain(
     return (
         type(update) is MethodType
         and type(base_qs) is models.QuerySet
+        and base_qs.db == connection.alias
         and type(query) is Query
         and not query.where
         and not query.alias_map
@@ -66,7 +68,7 @@ def is_plain(
         and _are_djangos(
             update.__func__,
             models.QuerySet.filter,
-            models.QuerySet._update,
+            vars(models.QuerySet)["_update"],
             UpdateQuery.get_compiler,
             compiler.as_sql,
             compiler.execute_sql,
@@ -111,11 +113,13 @@ class RowUpdate:
         bump: Any,
     ) -> None:
         self.connection = connection
-        self.using = base_qs.db
         self.model = base_qs.model
         self.values = values
         self.bump = (lock, None, bump)
-        self.row = ((self.model._meta.pk, pk_val), (lock, expected))
+        self.row: tuple[tuple[Field, Any], ...] = (
+            (self.model._meta.pk, pk_val),
+            (lock, expected),
+        )
 
     def execute(self, *returning_fields: Any) -> Any:
         """Update the row, and return what ``Model._do_update()`` does.
@@ -134,17 +138,16 @@ class RowUpdate:
             count = cursor.rowcount
         return [()] * count if returning_fields else count > 0
 
-    def _compiler(self) -> SQLUpdateCompiler:
+    def _compiler(self) -> Any:
         query = UpdateQuery(self.model)
         query.add_update_fields([*self.values, self.bump])
         table = self.model._meta.db_table
-        query.where = WhereNode(
-            [
-                field.get_lookup("exact")(field.get_col(table), value)
-                for field, value in self.row
-            ]
-        )
-        return query.get_compiler(self.using)
+        conditions: list[Any] = [
+            field.get_lookup("exact")(field.get_col(table), value)
+            for field, value in self.row
+        ]
+        query.where = WhereNode(conditions)
+        return query.get_compiler(self.connection.alias)
 
     def _plain_statement(self) -> Statement | None:
         """Return SQL and parameters, ``None`` if a compiler is needed for them."""
