@@ -17,7 +17,7 @@ import sqlite3
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import Any
@@ -28,6 +28,8 @@ from django.db import connection
 from django.test.utils import setup_databases, teardown_databases
 
 Ways = dict[str, Callable[[], object]]
+
+_at_end = ExitStack()
 
 DATABASES: dict[str, dict[str, Any]] = {
     # In memory: what is measured is the client, and a disk would hide it.
@@ -128,7 +130,26 @@ def database(name: str) -> Iterator[None]:
     try:
         yield
     finally:
+        _at_end.close()
         teardown_databases(old, verbosity=0)
+
+
+def at_end(function: Callable[[], object]) -> None:
+    """Call a function before the database goes away."""
+    _at_end.callback(function)
+
+
+def working(ways: Ways) -> Ways:
+    """Leave out, and name, those that fail here, such as with this Django."""
+    kept: Ways = {}
+    for name, way in ways.items():
+        try:
+            way()
+        except Exception as error:
+            print(f"{name} is left out: {type(error).__name__}: {error}")
+        else:
+            kept[name] = way
+    return kept
 
 
 def interleave(ways: Ways, *, calls: int, rounds: int) -> dict[str, list[float]]:
@@ -162,21 +183,23 @@ def interleave(ways: Ways, *, calls: int, rounds: int) -> dict[str, list[float]]
 def ratios(samples: dict[str, list[float]], name: str) -> list[float]:
     """Return a way's time over the yardstick's, round by round."""
     yardstick = next(iter(samples.values()))
-    return [mine / theirs for mine, theirs in zip(samples[name], yardstick)]
+    return [
+        mine / theirs for mine, theirs in zip(samples[name], yardstick, strict=True)
+    ]
 
 
 def table(samples: dict[str, list[float]]) -> str:
     """Return a Markdown table: medians, the middle half of the rounds, ratios."""
     width = max(len(name) for name in samples)
     lines = [
-        f"| {'way':{width}} | median µs | middle half | ratio | middle half |",
-        f"|{'-' * (width + 2)}|----------:|------------:|------:|------------:|",
+        f"| {'way':{width}} | median µs |   middle half   | ratio | middle half |",
+        f"|{'-' * (width + 2)}|----------:|----------------:|------:|------------:|",
     ]
     for name, values in samples.items():
         low, middle, high = statistics.quantiles(values, n=4)
         r_low, r_middle, r_high = statistics.quantiles(ratios(samples, name), n=4)
         lines.append(
-            f"| {name:{width}} | {middle:9.1f} | {f'{low:.1f}-{high:.1f}':>11} "
+            f"| {name:{width}} | {middle:9.1f} | {f'{low:.1f}-{high:.1f}':>15} "
             f"| {r_middle:5.2f} | {f'{r_low:.2f}-{r_high:.2f}':>11} |"
         )
     return "\n".join(lines)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import datetime
+from decimal import Decimal
+
 from django.db import models
 
 from optilock import VersionedModel
@@ -10,8 +13,10 @@ from optilock import VersionedModel
 class SixFields(models.Model):
     owner = models.CharField(max_length=100, default="Ada Lovelace")
     email = models.EmailField(default="ada@example.com")
-    balance = models.DecimalField(max_digits=12, decimal_places=2, default="12.50")
-    opened = models.DateField(default="2024-02-29")
+    balance = models.DecimalField(
+        max_digits=12, decimal_places=2, default=Decimal("12.50")
+    )
+    opened = models.DateField(default=datetime.date(2024, 2, 29))
     active = models.BooleanField(default=True)
     modified = models.DateTimeField(auto_now=True)
 
@@ -61,7 +66,8 @@ FortyFields = type(
     {
         "__module__": __name__,
         "Meta": type("Meta", (), {"abstract": True}),
-        **_forty_fields(),
+        **{f"text{i}": models.CharField(max_length=9, default="x") for i in range(20)},
+        **{f"number{i}": models.IntegerField(default=i) for i in range(20)},
     },
 )
 
