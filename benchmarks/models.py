@@ -32,6 +32,20 @@ class Locked(VersionedModel, SixFields):
     pass
 
 
+class AnotherMixin(models.Model):
+    """Another package, with its own ``_do_update()``."""
+
+    class Meta:
+        abstract = True
+
+    def _do_update(self, *args, **kwargs):
+        return super()._do_update(*args, **kwargs)
+
+
+class LockedBehindAnother(AnotherMixin, VersionedModel, SixFields):
+    pass
+
+
 class HandWritten(SixFields):
     version = models.BigIntegerField(default=1)
 
