@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from django.db import models
 
-from optilock import VersionedModel
+from optilock import IntegerVersionField, VersionedModel
 
 
 class SixFields(models.Model):
@@ -30,6 +30,12 @@ class Unlocked(SixFields):
 
 class Locked(VersionedModel, SixFields):
     pass
+
+
+class LockedByField(SixFields):
+    """The field alone: nothing is remembered of what was loaded."""
+
+    version = IntegerVersionField()
 
 
 class AnotherMixin(models.Model):

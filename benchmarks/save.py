@@ -17,6 +17,7 @@ def ways() -> dict[str, harness.Ways]:
     contenders: harness.Ways = {
         "Django, no lock": saving(our.Unlocked),
         "optilock": saving(our.Locked),
+        "optilock, the field alone": saving(our.LockedByField),
         "filter().update(F() + 1)": hand_written(),
     }
     if hasattr(our, "DjangoConcurrency"):

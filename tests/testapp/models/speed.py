@@ -6,7 +6,7 @@ import uuid
 
 from django.db import models
 
-from optilock import VersionedModel
+from optilock import IntegerVersionField, VersionedModel
 
 
 class Kinds(models.Model):
@@ -39,6 +39,12 @@ class LockedKinds(Kinds, VersionedModel):
     pass
 
 
+class LockedByField(Kinds):
+    """The lock and nothing else: not even what was loaded is remembered."""
+
+    version = IntegerVersionField()
+
+
 class PassingOnMixin(models.Model):
     """Another package's ``_do_update()``: the lock has to call it."""
 
@@ -57,7 +63,16 @@ class UnlockedBase(models.Model):
     name = models.CharField(max_length=100)
 
 
-class UnlockedRestaurant(UnlockedBase):
+class UnlockedChild(UnlockedBase):
+    stars = models.IntegerField(default=0)
+
+
+class LockedBase(models.Model):
+    version = IntegerVersionField()
+    name = models.CharField(max_length=100)
+
+
+class LockedChild(LockedBase):
     stars = models.IntegerField(default=0)
 
 
@@ -76,8 +91,8 @@ class UnlockedWide(Wide):
     pass
 
 
-class LockedWide(Wide, VersionedModel):
-    pass
+class LockedWide(Wide):
+    version = IntegerVersionField()
 
 
 class ShoutedField(models.CharField):
