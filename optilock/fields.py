@@ -12,7 +12,7 @@ from django.db import DatabaseError, connections, models, router
 from django.db.models.expressions import Expression
 from django.db.models.query_utils import DeferredAttribute
 
-from optilock import memory, rollback, signals
+from optilock import memory, rollback, signals, statements
 from optilock.exceptions import RecordDeletedError, RecordModifiedError
 
 if TYPE_CHECKING:
@@ -120,6 +120,7 @@ class IntegerVersionField(models.BigIntegerField):  # type: ignore[type-arg]
         self, cls: type[models.Model], name: str, *args: Any, **kwargs: Any
     ) -> None:
         super().contribute_to_class(cls, name, *args, **kwargs)
+        self._bump = NextVersion(self)
         if not cls._meta.abstract:
             _wrap(cls, "_do_update", self._locked_update)
             _wrap(cls, "save_base", self._restoring_save)
@@ -191,11 +192,15 @@ class IntegerVersionField(models.BigIntegerField):  # type: ignore[type-arg]
         ``update`` is the ``_do_update()`` that would have been called without
         the lock. It is called once for each table of the model.
         """
-        others = [value for value in values if value[0] is not self]
-        given = next((value[2] for value in values if value[0] is self), None)
+        others, given = [], None
+        for value in values:
+            if value[0] is self:
+                given = value[2]
+            else:
+                others.append(value)
         if (
             base_qs.model is not self.model  # another table
-            or not isinstance(given, _Expected | None)  # a raw save
+            or not (given is None or type(given) is _Expected)  # a raw save
             or (update_fields and self.excludes(update_fields))
         ):
             return update(
@@ -211,26 +216,30 @@ class IntegerVersionField(models.BigIntegerField):  # type: ignore[type-arg]
         if instance._state.adding and not forced_update:
             return False  # never seen that row, so this must be an INSERT
         expected = self.expected(instance)
+        connection = connections[using]
         try:
-            updated = update(
-                base_qs.filter(**{self.attname: expected}),
-                using,
-                pk_val,
-                [*others, (self, None, NextVersion(self))],
-                update_fields,
-                True,  # no SELECT first, whatever Meta.select_on_save says
-                *args,
-                **kwargs,
-            )
+            if not kwargs and statements.is_plain(update, base_qs, connection):
+                updated = statements.RowUpdate(
+                    connection, base_qs, pk_val, self, expected, others, self._bump
+                ).execute(*args)
+            else:
+                updated = update(
+                    base_qs.filter(**{self.attname: expected}),
+                    using,
+                    pk_val,
+                    [*others, (self, None, self._bump)],
+                    update_fields,
+                    True,  # no SELECT first, whatever Meta.select_on_save says
+                    *args,
+                    **kwargs,
+                )
         except DatabaseError as error:
             # A deadlock, say: the database doesn't tell which row it was about.
             error._optilock_row = using, self.model, pk_val  # type: ignore[attr-defined]
             raise
         if not updated:
             raise self.conflict(instance, using, pk_val, expected)
-        rollback.set_until_rollback(
-            connections[using], instance, self.attname, expected + 1
-        )
+        rollback.set_until_rollback(connection, instance, self.attname, expected + 1)
         return updated
 
     def rows(self, using: str, pk: Any) -> Any:

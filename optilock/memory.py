@@ -123,7 +123,10 @@ def note(instance: models.Model, using: str | None, known: dict[str, Any]) -> No
     fields = instance._meta.concrete_fields
     before = recall(instance) or (UNKNOWN,) * len(fields)
     after = [
-        frozen(known[field.attname]) if field.attname in known else old
+        # Most are scalars, and this runs for each save: spare them the call.
+        value
+        if type(value := known.get(field.attname, old)) in _SCALARS
+        else frozen(value)
         for field, old in zip(fields, before, strict=True)
     ]
     restore(instance, after, None if using is None else connections[using])

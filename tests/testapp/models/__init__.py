@@ -4,3 +4,4 @@ from testapp.models.conflicts import *  # noqa: F403
 from testapp.models.corners import *  # noqa: F403
 from testapp.models.lock import *  # noqa: F403
 from testapp.models.sets import *  # noqa: F403
+from testapp.models.speed import *  # noqa: F403
