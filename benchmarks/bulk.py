@@ -26,8 +26,8 @@ from typing import Any
 import django
 from django.conf import settings
 
-ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "example_project")]
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "example_project"))
 from testapp.settings import CHOICE, CHOICES, database
 
 settings.configure(
