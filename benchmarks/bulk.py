@@ -27,6 +27,7 @@ import django
 from django.conf import settings
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "example_project"))
 from testapp.settings import CHOICE, CHOICES, database
 
 settings.configure(
