@@ -39,7 +39,7 @@ def draw(results: list[dict], group: str) -> Figure:
         samples = result["microseconds"][group]
         for place, name in enumerate(reversed(samples)):
             low, middle, high = statistics.quantiles(ratios(samples, name), n=4)
-            colour = "#0b7285" if name == "optilock" else "#adb5bd"
+            colour = "#0b7285" if name.startswith("optilock") else "#adb5bd"
             axis.barh(place, middle, color=colour)
             axis.plot([low, high], [place, place], color="#495057", linewidth=1)
             axis.annotate(

@@ -120,7 +120,7 @@ class IntegerVersionField(models.BigIntegerField):  # type: ignore[type-arg]
         self, cls: type[models.Model], name: str, *args: Any, **kwargs: Any
     ) -> None:
         super().contribute_to_class(cls, name, *args, **kwargs)
-        self._bump = NextVersion(self)
+        self._next_version = NextVersion(self)
         if not cls._meta.abstract:
             _wrap(cls, "_do_update", self._locked_update)
             _wrap(cls, "save_base", self._restoring_save)
@@ -220,14 +220,20 @@ class IntegerVersionField(models.BigIntegerField):  # type: ignore[type-arg]
         try:
             if not kwargs and statements.is_plain(update, base_qs, connection):
                 updated = statements.RowUpdate(
-                    connection, base_qs, pk_val, self, expected, others, self._bump
+                    connection,
+                    base_qs,
+                    pk_val,
+                    self,
+                    expected,
+                    others,
+                    self._next_version,
                 ).execute(*args)
             else:
                 updated = update(
                     base_qs.filter(**{self.attname: expected}),
                     using,
                     pk_val,
-                    [*others, (self, None, self._bump)],
+                    [*others, (self, None, self._next_version)],
                     update_fields,
                     True,  # no SELECT first, whatever Meta.select_on_save says
                     *args,
