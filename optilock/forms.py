@@ -119,9 +119,9 @@ class FormConflict(Conflict):
         self.too_old = opened is tokens.UNKNOWN
         names = form.model_fields
         theirs = {name: form.saved(name) for name in names}
-        version = tokens.look(locked).version if locked else None
+        version = None if locked is None else tokens.look(locked).version
         base = {name: Opened(value) for name, value in opened.base.items()}
-        if locked and opened.version == version:
+        if locked is not None and opened.version == version:
             for name, field in names.items():
                 # Rows of many-to-many tables are added without raising a version.
                 if not field.many_to_many and name not in opened.shown:
@@ -130,7 +130,7 @@ class FormConflict(Conflict):
             form._meta.model,
             base=base,
             mine={name: Typed(form, name, form.typed(name)) for name in names},
-            theirs=theirs if locked else None,
+            theirs=None if locked is None else theirs,
             together=form.conflict_groups,
             same=_same,
             instance=form.instance,
@@ -354,7 +354,8 @@ class VersionedFormMixin(_Any):  # type: ignore[misc]  # see _Any
         field = self.model_fields[name]
         if field.many_to_many:  # was read when the form was made
             return self.initial.get(name, ())
-        return field.value_from_object(self._locked or self.instance)
+        row = self.instance if self._locked is None else self._locked
+        return field.value_from_object(row)
 
     def typed(self, name: str) -> Any:
         """Return the value of a field as it was posted: cleaned, if that went well."""
@@ -387,11 +388,7 @@ class VersionedFormMixin(_Any):  # type: ignore[misc]  # see _Any
             self._take(name)
         if conflict.question == "deleting" and conflict.answer == "theirs":
             self.cleaned_data[DELETION_FIELD_NAME] = False
-        self.changed_data = [
-            name
-            for name, bound in self._bound_items()
-            if locked and name not in self._taken and bound._has_changed()
-        ]
+        self.changed_data = [] if locked is None else self._names_to_save()
         for name in self.lost_files:
             if conflict.decisions.get(name) == "mine":
                 self.add_error(name, CHOOSE_FILE_AGAIN)
@@ -404,6 +401,18 @@ class VersionedFormMixin(_Any):  # type: ignore[misc]  # see _Any
             self.add_error(None, ValidationError(TOO_OLD, code="too_old"))
         else:
             self.add_error(None, ValidationError(CONFLICT, code="conflict"))
+
+    def _names_to_save(self) -> list[str]:
+        return [
+            name
+            for name, bound in self._bound_items()
+            if name not in self._taken
+            and (
+                self.differs(name, self.saved(name))
+                if name in self.model_fields
+                else bound._has_changed()
+            )
+        ]
 
     def _post_clean(self) -> None:
         pk, name = self.instance.pk, self._meta.model._meta.pk.name
@@ -636,9 +645,11 @@ def versioned_form(form: Any, **attributes: Any) -> Any:
     bases = (
         (form,) if issubclass(form, VersionedFormMixin) else (VersionedFormMixin, form)
     )
+    # With no model to make them for, the metaclass makes no fields: those of the
+    # finished class are kept, with whatever somebody has changed about them.
+    attributes["Meta"] = type("Meta", (), {})
     new = type(form)(form.__name__, bases, attributes)
-    # What somebody changed on the finished class would be made anew otherwise.
-    new.base_fields = form.base_fields
+    new.Meta, new._meta, new.base_fields = form.Meta, form._meta, form.base_fields
     return new
 
 

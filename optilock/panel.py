@@ -162,8 +162,14 @@ def _row_title(conflict: FormConflict) -> str:
     # The instance holds what was typed, which may not even be valid.
     return gettext("%(name)s “%(object)s”") % {
         "name": name,
-        "object": str(conflict.form._locked or conflict.instance),
+        "object": str(saved_object(conflict)),
     }
+
+
+def saved_object(conflict: FormConflict) -> Any:
+    """Return the object as it is saved, not as it was typed."""
+    locked = conflict.form._locked
+    return conflict.instance if locked is None else locked
 
 
 def _questions(conflict: FormConflict) -> Iterable[dict[str, Any]]:
@@ -259,7 +265,7 @@ def mark(start: str, end: str, *, shorten: bool = False) -> SafeString:
     old, new = _WORDS.findall(start), _WORDS.findall(end)
     if len(old) + len(new) > MANY_WORDS:
         return format_html("{}", _beginning(end) if shorten else end)
-    matcher = difflib.SequenceMatcher(None, old, new, autojunk=len(old) > 2000)
+    matcher = difflib.SequenceMatcher(None, old, new)
     if matcher.ratio() < 0.3:  # another text: marks would only confuse
         return format_html("{}", _beginning(end) if shorten else end)
     parts: list[tuple[str, str, str]] = []  # the same, deleted, inserted

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+from django.contrib.admin import options
 from django.contrib.admin.models import LogEntry
 from factories import OrderFactory, UserFactory
 from pages import Page
@@ -199,3 +200,16 @@ def test_selected_rows_that_are_gone_are_told(pages, orders):
     page = select(pages[0], "mark_paid", orders)
     assert page.messages == ["1 of the selected rows is not there any more."]
     assert rows() == [("1", "paid", 10)]
+
+
+def test_an_action_of_a_change_form_asks_too(orders):
+    if not hasattr(options, "ActionLocation"):
+        pytest.skip("actions on the change form came with Django 6.1")
+    ann, bob = UserFactory(), UserFactory(username="bob")
+    mine, theirs = Page.change(ann, orders[0]), Page.change(bob, orders[0])
+    theirs.save(note="bob's")
+    asked = mine.post(**{"CHANGE_FORM-action": "mark_paid"})
+    assert "bob changed “1”" in asked.text
+    assert rows()[0][1] == "open"
+    answer(asked, "all")
+    assert rows()[0][1] == "paid"

@@ -4,7 +4,7 @@ import pytest
 from django import forms
 from django.forms import inlineformset_factory, modelform_factory, modelformset_factory
 from factories import LineFactory, OrderFactory
-from testapp.models import Account, Colour, Line, Order, Unlocked
+from testapp.models import Account, Colour, Line, Order, StringKey, Unlocked
 
 from optilock import RecordModifiedError
 from optilock.conflicts import FieldState
@@ -13,6 +13,7 @@ from optilock.forms import (
     VersionedInlineFormSet,
     VersionedModelForm,
     VersionedModelFormSet,
+    versioned_form,
 )
 
 pytestmark = pytest.mark.django_db
@@ -307,3 +308,26 @@ def test_a_formsets_forms_become_versioned():
         Account, fields=["owner"], formset=VersionedModelFormSet
     )
     assert issubclass(formset_class.form, VersionedFormMixin)
+
+
+def test_a_key_cannot_be_changed():
+    form_class = modelform_factory(StringKey, form=VersionedModelForm, fields="__all__")
+    instance = StringKey.objects.create(code="a", name="n")
+    data = {**values(form_class(instance=instance)), "code": "b"}
+    form = form_class(data, instance=StringKey.objects.get())
+    assert not form.is_valid()
+    assert form.has_error("code", "key_changed")
+    assert form.instance.pk == "a"
+
+
+def test_versioned_form_keeps_the_fields_of_the_finished_class():
+    plain = modelform_factory(Order, fields=["note"])
+    plain.base_fields["note"].label = "Changed afterwards"
+    assert versioned_form(plain).base_fields["note"].label == "Changed afterwards"
+
+
+def test_the_ends_of_lines_alone_are_no_change(order):
+    Order.objects.update(note="a\nb")
+    form = send(order, opened(order), note="a\r\nb")
+    assert form.is_valid()
+    assert form.changed_data == []

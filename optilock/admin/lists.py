@@ -132,7 +132,8 @@ class VersionedListMixin(_Any):  # type: ignore[misc]  # see _Any
         self, request: Any, queryset: Any, *args: Any, **kwargs: Any
     ) -> Any:
         run = partial(super().response_action, request)
-        name = _action_name(request)
+        prefix = _prefix(kwargs)
+        name = _action_name(request, prefix)
         if (
             version_field(self.model) is None
             or name not in {"delete_selected", *self.optilock_actions}
@@ -167,7 +168,7 @@ class VersionedListMixin(_Any):  # type: ignore[misc]  # see _Any
             row for row in rows if token.row(row.pk).version != tokens.look(row).version
         ]
         if changed:
-            return self._ask_before(request, name, token, rows, changed)
+            return self._ask_before(request, name, token, rows, changed, **kwargs)
         if request.POST.get("optilock_run") == "unchanged":
             skip = request.POST.getlist("optilock_changed")
             queryset = queryset.exclude(pk__in=skip)
@@ -194,16 +195,18 @@ class VersionedListMixin(_Any):  # type: ignore[misc]  # see _Any
         token: tokens.Token,
         rows: Any,
         changed: Any,
+        **kwargs: Any,
     ) -> TemplateResponse:
         """Return a page that tells which rows were changed, and asks."""
         since = token.loaded if token.rows else None
-        action = dict(self.get_action_choices(request)).get(name, name)
+        action = dict(self.get_action_choices(request, **kwargs)).get(name, name)
         context = {
             **self.admin_site.each_context(request),
             "title": gettext("Changed since the list was shown"),
             "opts": self.opts,
             "action_label": action,
             "action": name,
+            "prefix": _prefix(kwargs),
             "for_all": _is_for_all(request),
             "selected": request.POST.getlist(ACTION_CHECKBOX_NAME),
             "checkbox_name": ACTION_CHECKBOX_NAME,
@@ -234,9 +237,15 @@ def _is_for_all(request: HttpRequest) -> bool:
     return request.POST.get("select_across") == "1"
 
 
-def _action_name(request: HttpRequest) -> str:
+def _prefix(kwargs: dict[str, Any]) -> str:
+    """Return what the inputs of an action form begin with, in a change form."""
+    location = getattr(kwargs.get("action_location"), "value", "")
+    return f"{location}-" if location == "CHANGE_FORM" else ""
+
+
+def _action_name(request: HttpRequest, prefix: str) -> str:
     """Return the name of the action whose button was pressed, as Django does."""
-    names = request.POST.getlist("action") or request.POST.getlist("change_form-action")
+    names = request.POST.getlist(f"{prefix}action")
     try:
         return names[int(request.POST.get("index", 0))]
     except (IndexError, ValueError):

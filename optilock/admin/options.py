@@ -151,7 +151,8 @@ class VersionedAdminMixin(VersionedPollMixin, VersionedListMixin):
         formsets = [inline.formset for inline in context["inline_admin_formsets"]]
         conflicts = list(find_conflicts(form, formsets))
         if any(c.asks for c in conflicts) or _has_code(form, formsets, "too_old"):
-            subject: Any = context.get("original")
+            saved = getattr(form, "_locked", None)
+            subject: Any = context.get("original") if saved is None else saved
             for one in (form, *(f for formset in formsets for f in formset.forms)):
                 if hasattr(one, "ask_for_files") and one.is_bound:
                     one.ask_for_files()
@@ -379,7 +380,7 @@ def _loaded(form: Any, formsets: Iterable[Any]) -> int | None:
 def _names(conflicts: Iterable[FormConflict], which: str) -> str:
     """Return what people call the fields, with the row in front if it is a child."""
     names = [
-        f"{c.instance}: {panel.label(c, name)}"
+        f"{panel.saved_object(c)}: {panel.label(c, name)}"
         if c.form.formset
         else panel.label(c, name)
         for c in conflicts

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django import forms
 from django.contrib import admin
+from django.contrib.admin import options
 
 from optilock.admin import (
     VersionedAdminMixin,
@@ -49,6 +50,9 @@ class OrderAdmin(VersionedModelAdmin):
 
     def mark_paid(self, request, queryset):
         queryset.update(status="paid")
+
+    # Django 6.1 offers actions on the change form, too.
+    mark_paid.locations = list(getattr(options, "ActionLocation", ()))
 
     def do_nothing(self, request, queryset):
         self.message_user(request, "Nothing was done.")
