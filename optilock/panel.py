@@ -6,11 +6,12 @@ import datetime
 import difflib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from django import forms
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.template.loader import render_to_string
 from django.utils import formats, timezone
@@ -263,15 +264,16 @@ def _fold(whole: str, part: SafeString) -> SafeString:
 def mark(start: str, end: str, *, shorten: bool = False) -> SafeString:
     """Return the end as HTML, with ``<ins>`` and ``<del>`` for what changed."""
     old, new = _WORDS.findall(start), _WORDS.findall(end)
+    plain = _beginning(end) if shorten else end
     if len(old) + len(new) > MANY_WORDS:
-        return format_html("{}", _beginning(end) if shorten else end)
-    matcher = difflib.SequenceMatcher(None, old, new)
-    if matcher.ratio() < 0.3:  # another text: marks would only confuse
-        return format_html("{}", _beginning(end) if shorten else end)
+        return format_html("{}", plain)
+    pairs = list(_differences(old, new))
+    same = sum(len(removed) for removed, added in pairs if removed == added)
+    if same < 0.3 * max(len(start), len(end)):  # another text: marks would confuse
+        return format_html("{}", plain)
     parts: list[tuple[str, str, str]] = []  # the same, deleted, inserted
-    for operation, a, b, c, d in matcher.get_opcodes():
-        removed, added = "".join(old[a:b]), "".join(new[c:d])
-        if operation == "equal" and (removed.strip() or not parts):
+    for removed, added in pairs:
+        if removed == added and (removed.strip() or not parts):
             parts.append((removed, "", ""))
         elif parts and not parts[-1][0]:  # words in a row read as one change
             _, before, after = parts.pop()
@@ -281,6 +283,21 @@ def mark(start: str, end: str, *, shorten: bool = False) -> SafeString:
     return format_html_join(
         "", "{}{}{}", (_marked(parts, i, shorten) for i in range(len(parts)))
     )
+
+
+def _differences(old: list[str], new: list[str]) -> Iterator[tuple[str, str]]:
+    """Yield what follows each other in two texts, in pairs: the same, or a change."""
+    shorter = min(len(old), len(new))
+    head = next((i for i in range(shorter) if old[i] != new[i]), shorter)
+    shorter -= head
+    tail = next((i for i in range(shorter) if old[-1 - i] != new[-1 - i]), shorter)
+    yield "".join(old[:head]), "".join(new[:head])
+    # Most people change a text in one place, which leaves little to compare.
+    old_end, new_end = len(old) - tail, len(new) - tail
+    changed = old[head:old_end], new[head:new_end]
+    for _, a, b, c, d in difflib.SequenceMatcher(None, *changed).get_opcodes():
+        yield "".join(changed[0][a:b]), "".join(changed[1][c:d])
+    yield "".join(old[old_end:]), "".join(new[new_end:])
 
 
 def _marked(
@@ -344,9 +361,9 @@ def _related(field: Any, form_field: Any, values: Iterable[Any]) -> Iterable[str
             yield name(value)
             continue
         target = "pk" if field.many_to_many else field.target_field.name
-        rows = field.remote_field.model._base_manager.filter(**{target: value})
+        rows = field.remote_field.model._base_manager
         try:
-            related = rows.first()
-        except (TypeError, ValueError):  # what was typed isn't a key at all
-            related = None
-        yield name(related) if related else f"#{value}"
+            related = rows.filter(**{target: value}).first()
+        except (TypeError, ValueError, ValidationError):
+            related = None  # what was typed isn't a key at all
+        yield name(related) if related is not None else f"#{value}"
