@@ -21,7 +21,7 @@ from factories import (
 )
 from pages import Inputs, Page, admin_url
 from testapp.admin import site
-from testapp.models import Colour, Kinds, Order, Parcel
+from testapp.models import Assorted, Colour, Order, Parcel
 
 from optilock import tokens
 
@@ -452,20 +452,20 @@ KINDS = {
 
 @pytest.mark.parametrize("name", KINDS)
 def test_an_untouched_field_of_each_kind_never_collides(ann, bob, name):
-    kinds = Kinds.objects.create(**{k: value for k, (value, _) in KINDS.items()})
+    kinds = Assorted.objects.create(**{k: value for k, (value, _) in KINDS.items()})
     mine, theirs = Page.change(ann, kinds), Page.change(bob, kinds)
     assert theirs.save(**{name: KINDS[name][1]}).redirects
     other = "raw_line"
     saved = mine.save(**{other: "mine"})
     assert saved.redirects
-    expected = Kinds.objects.get(pk=kinds.pk)
+    expected = Assorted.objects.get(pk=kinds.pk)
     assert getattr(expected, name) != KINDS[name][0]
     assert expected.raw_line == "mine"
 
 
 def test_a_moment_with_microseconds_never_collides(ann, bob):
     moment = timezone.now().replace(microsecond=5)
-    kinds = Kinds.objects.create(moment=moment)
+    kinds = Assorted.objects.create(moment=moment)
     mine, theirs = Page.change(ann, kinds), Page.change(bob, kinds)
     theirs.save(moment_0="2024-01-01", moment_1="10:00:00")
     assert mine.save(line="x").redirects

@@ -8,7 +8,7 @@ import pytest
 from django.utils import timezone, translation
 from factories import LineFactory, OrderFactory, UserFactory
 from pages import Page
-from testapp.models import Kinds, Order
+from testapp.models import Assorted, Order
 
 from optilock import panel
 from optilock.panel import Author, as_text, mark, tell_who
@@ -112,11 +112,11 @@ def test_a_deletion_without_an_author_may_be_a_lack_of_permission():
 )
 def test_values_are_shown_as_people_write_them(name, value, text, settings):
     settings.TIME_ZONE = "UTC"
-    assert as_text(Kinds._meta.get_field(name), value) == text
+    assert as_text(Assorted._meta.get_field(name), value) == text
 
 
 def test_dates_follow_the_language():
-    field = Kinds._meta.get_field("date")
+    field = Assorted._meta.get_field("date")
     with translation.override("de"):
         assert as_text(field, datetime.date(2024, 2, 29)) == "29. Februar 2024"
 

@@ -7,7 +7,15 @@ import uuid
 import pytest
 from django.core import signing
 from django.db import models
-from testapp.models import Account, AccountProxy, Author, Book, Kinds, Place, Restaurant
+from testapp.models import (
+    Account,
+    AccountProxy,
+    Assorted,
+    Author,
+    Book,
+    Place,
+    Restaurant,
+)
 
 from optilock import tokens
 from optilock.tokens import BadToken, Row, Token
@@ -94,7 +102,7 @@ VALUES = [
 
 @pytest.mark.parametrize(("name", "value"), VALUES)
 def test_a_value_thaws_to_what_was_frozen(name, value):
-    field = Kinds._meta.get_field(name)
+    field = Assorted._meta.get_field(name)
     row = tokens.look(Account(), {"x": tokens.freeze(field, value)})
     token = tokens.read(Token({"1": row}).sign(Account), Account)
     frozen = token.row(1).base["x"]
@@ -108,7 +116,7 @@ def test_a_foreign_key_is_frozen_as_its_value():
 
 
 def test_many_to_many_is_the_same_in_any_order():
-    field = Kinds._meta.get_field("friends")
+    field = Assorted._meta.get_field("friends")
     ann, bob = Account(pk=1), Account(pk=10)
     assert tokens.freeze(field, [ann, bob]) == tokens.freeze(field, [10, 1])
     assert tokens.thaw(field, tokens.freeze(field, [bob, ann])) == [1, 10]

@@ -58,8 +58,8 @@ class OrderAdmin(VersionedModelAdmin):
         self.message_user(request, "Nothing was done.")
 
 
-@admin.register(models.Kinds, site=site)
-class KindsAdmin(VersionedModelAdmin):
+@admin.register(models.Assorted, site=site)
+class AssortedAdmin(VersionedModelAdmin):
     pass
 
 

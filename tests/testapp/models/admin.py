@@ -9,7 +9,7 @@ from django.db import models
 from optilock import IntegerVersionField, VersionedModel
 
 
-class Kinds(VersionedModel):
+class Assorted(VersionedModel):
     """A field of each kind."""
 
     text = models.TextField(blank=True)
