@@ -58,6 +58,7 @@ def database(name: str) -> dict[str, Any]:
 DATABASES = {"default": database("default"), "other": database("other")}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 INSTALLED_APPS = [*example.INSTALLED_APPS, "testapp"]
+MEDIA_ROOT = tempfile.mkdtemp(prefix="optilock")
 MIDDLEWARE = example.MIDDLEWARE
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # it is fast
 ROOT_URLCONF = "testapp.urls"

@@ -1,0 +1,34 @@
+// Comfort only: the conflict page works without it.
+'use strict';
+{
+    const start = () => {
+        const panel = document.getElementById('optilock-conflict');
+        if (!panel) {
+            return;
+        }
+        panel.focus();
+        const forAll = panel.querySelectorAll('[name="optilock_choice_for_all"]');
+        const single = panel.querySelectorAll('.optilock-choice input[type="radio"]');
+        for (const radio of forAll) {
+            radio.addEventListener('change', () => {
+                for (const one of single) {
+                    one.checked = one.value === radio.value;
+                }
+            });
+        }
+        for (const one of single) {
+            one.addEventListener('change', () => {
+                for (const radio of forAll) {
+                    if (radio.value !== one.value) {
+                        radio.checked = false;
+                    }
+                }
+            });
+        }
+    };
+    if (document.readyState === 'loading') {
+        document.addEventListener('DOMContentLoaded', start);
+    } else {
+        start();
+    }
+}

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from factories import CustomerFactory, OrderFactory, StaffFactory, UserFactory
+from pages import Page, admin_url
+from testapp.models import Customer, Order
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def order():
+    return OrderFactory(number="17", note="old")
+
+
+@pytest.fixture
+def ann():
+    return UserFactory(username="ann")
+
+
+@pytest.fixture
+def bob():
+    return UserFactory(username="bob")
+
+
+def test_what_was_confirmed_is_deleted(ann, order):
+    assert Page.delete(ann, order).post(post="yes").redirects
+    assert not Order.objects.exists()
+    assert LogEntry.objects.get().is_deletion()
+
+
+def test_what_was_changed_after_the_confirmation_was_opened_is_confirmed_again(
+    ann, bob, order
+):
+    page = Page.delete(ann, order)
+    Page.change(bob, order).save(note="bob's")
+    refused = page.post(post="yes")
+    assert Order.objects.exists()
+    assert refused.messages[0].startswith("bob changed “17” a moment ago")
+    assert not LogEntry.objects.filter(action_flag=3).exists()
+    again = Page(
+        page.client, refused.response.url, page.client.get(refused.response.url)
+    )
+    assert again.post(post="yes").redirects
+    assert not Order.objects.exists()
+
+
+def test_a_confirmation_without_a_token_is_shown_again(ann, order):
+    page = Page.delete(ann, order)
+    page.url = admin_url(order, "delete", order.pk)
+    refused = page.post(post="yes")
+    assert "too old" in refused.messages[0]
+    assert Order.objects.exists()
+
+
+def test_what_is_gone_already_is_no_error(ann, bob, order):
+    page = Page.delete(ann, order)
+    Page.delete(bob, order).post(post="yes")
+    done = page.post(post="yes")
+    assert done.response.url == admin_url(order, "changelist")
+    assert done.messages == ["The order was deleted already, by bob."]
+
+
+def test_who_may_not_delete_may_not(order):
+    user = StaffFactory(permissions=["view_order", "change_order"])
+    page = Page.change(user, order)
+    url = admin_url(order, "delete", order.pk)
+    assert page.client.get(url).status_code == 403
+    assert page.client.post(url, {"post": "yes"}).status_code == 403
+
+
+def test_what_is_protected_is_not_deleted(ann, order):
+    customer = CustomerFactory()
+    Order.objects.update(customer=customer)
+    page = Page.delete(ann, customer)
+    assert "would require deleting" in page.text
+    page.client.post(page.url, {"post": "yes"})
+    assert Customer.objects.exists()
+
+
+def test_the_confirmation_in_a_popup_stays_one(ann, order):
+    page = Page.delete(ann, order, "?_popup=1")
+    assert "_popup=1" in page.url
+    done = page.post(post="yes")
+    assert "popup_response" in done.text

@@ -1,0 +1,495 @@
+from __future__ import annotations
+
+import datetime
+from decimal import Decimal
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.core.files.base import ContentFile
+from django.db import connection
+from django.test import Client, RequestFactory
+from django.test.utils import CaptureQueriesContext
+from django.urls import ResolverMatch, reverse
+from django.utils import timezone
+from factories import (
+    CustomerFactory,
+    LineFactory,
+    MemoFactory,
+    OrderFactory,
+    StaffFactory,
+    UserFactory,
+)
+from pages import Inputs, Page, admin_url
+from testapp.admin import site
+from testapp.models import Assorted, Colour, Order, Parcel
+
+from optilock import tokens
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def order():
+    return OrderFactory(number="17", note="old", amount=10)
+
+
+@pytest.fixture
+def ann():
+    return UserFactory(username="ann")
+
+
+@pytest.fixture
+def bob():
+    return UserFactory(username="bob")
+
+
+def test_saving_an_unchanged_order_saves(ann, order):
+    page = Page.change(ann, order)
+    assert page.save(note="new").redirects
+    order.refresh_from_db()
+    assert (order.note, order.version) == ("new", 2)
+
+
+def test_changes_of_different_fields_are_merged(ann, bob, order):
+    mine, theirs = Page.change(ann, order), Page.change(bob, order)
+    assert theirs.save(note="bob's").redirects
+    saved = mine.save(status="paid")
+    assert saved.redirects
+    order.refresh_from_db()
+    assert (order.note, order.status, order.version) == ("bob's", "paid", 3)
+    assert saved.messages[0] == "Merged: bob had changed Note; that was kept."
+    assert LogEntry.objects.first().get_change_message() == "Changed Status."
+
+
+def test_changes_of_the_same_field_ask(ann, bob, order):
+    mine, theirs = Page.change(ann, order), Page.change(bob, order)
+    theirs.save(note="bob's")
+    asked = mine.save(note="ann's")
+    assert not asked.redirects
+    order.refresh_from_db()
+    assert (order.note, order.version) == ("bob's", 2)
+    assert "bob changed “17”" in asked.text
+    assert asked.data["note"] == "ann's"
+    again = asked.save()
+    assert not again.redirects
+    done = again.save(optilock_choice_note="mine")
+    assert done.redirects
+    order.refresh_from_db()
+    assert (order.note, order.version) == ("ann's", 3)
+
+
+def test_a_field_both_change_to_the_same_is_no_question(ann, bob, order):
+    mine, theirs = Page.change(ann, order), Page.change(bob, order)
+    theirs.save(note="same")
+    assert mine.save(note="same").redirects
+
+
+def test_a_double_click_is_no_conflict_with_oneself(ann, order):
+    page = Page.change(ann, order)
+    assert page.save(note="new").redirects
+    assert page.save(note="new").redirects
+
+
+def test_fields_of_a_group_count_as_one(ann, bob, order):
+    mine, theirs = Page.change(ann, order), Page.change(bob, order)
+    theirs.save(currency="USD")
+    asked = mine.save(amount="11")
+    assert not asked.redirects
+    assert "Amount, Currency" in asked.panel
+    assert asked.save(optilock_choice_amount="theirs").redirects
+    order.refresh_from_db()
+    assert (order.amount, order.currency) == (10, "USD")
+
+
+def test_the_change_message_and_log_of_an_overwrite(ann, bob, order):
+    mine, theirs = Page.change(ann, order), Page.change(bob, order)
+    theirs.save(note="bob's", status="paid")
+    asked = mine.save(note="ann's")
+    assert "1 change was merged for you. 1 change needs your decision." in asked.panel
+    done = asked.save(optilock_choice_note="mine")
+    assert done.messages[0] == "You have overwritten what bob had saved: Note."
+    assert LogEntry.objects.first().get_change_message() == "Changed Note."
+    order.refresh_from_db()
+    assert (order.note, order.status) == ("ann's", "paid")
+
+
+def test_choosing_theirs_logs_no_change_of_the_field(ann, bob, order):
+    mine, theirs = Page.change(ann, order), Page.change(bob, order)
+    theirs.save(note="bob's")
+    asked = mine.save(note="ann's", status="paid")
+    assert asked.save(optilock_choice_note="theirs").redirects
+    assert LogEntry.objects.first().get_change_message() == "Changed Status."
+    order.refresh_from_db()
+    assert (order.note, order.status) == ("bob's", "paid")
+
+
+def test_nothing_is_preselected(ann, bob, order):
+    mine, theirs = Page.change(ann, order), Page.change(bob, order)
+    theirs.save(note="bob's")
+    asked = mine.save(note="ann's")
+    assert "optilock_choice_note" in asked.inputs.radios
+    assert "optilock_choice_note" not in asked.inputs.data
+
+
+def test_a_validation_error_and_a_conflict_are_shown_together(ann, bob, order):
+    mine, theirs = Page.change(ann, order), Page.change(bob, order)
+    theirs.save(note="bob's")
+    asked = mine.save(note="ann's", amount="x")
+    assert asked.panel
+    assert "Enter a number." in asked.text
+    again = asked.save(optilock_choice_note="mine")
+    assert not again.redirects
+    assert again.data["optilock_choice_note"] == "mine"
+    assert again.save(amount="12").redirects
+    order.refresh_from_db()
+    assert (order.note, order.amount) == ("ann's", 12)
+
+
+def test_the_forms_own_clean_sees_the_merged_values(ann, bob, order):
+    mine, theirs = Page.change(ann, order), Page.change(bob, order)
+    theirs.save(amount="0")
+    refused = mine.save(status="shipped")
+    assert not refused.redirects
+    assert "What is shipped has a price." in refused.text
+    assert not refused.panel
+    assert refused.data["amount"] == "0.00"
+    assert "Merged: bob had changed Amount; that was kept." in refused.text
+
+
+def test_a_third_writer_starts_a_new_round(ann, bob, order):
+    third = Page.change(UserFactory(username="cat"), order)
+    mine, theirs = Page.change(ann, order), Page.change(bob, order)
+    theirs.save(note="bob's")
+    asked = mine.save(note="ann's")
+    third.save(note="cat's").save(note="cat's", optilock_choice_note="mine")
+    again = asked.save(optilock_choice_note="mine")
+    assert not again.redirects
+    order.refresh_from_db()
+    assert order.note == "cat's"
+    assert "cat changed" in again.panel
+    assert again.save(optilock_choice_note="mine").redirects
+
+
+def test_what_was_merged_on_the_page_does_not_collide_with_a_third_writer(
+    ann, bob, order
+):
+    mine, theirs = Page.change(ann, order), Page.change(bob, order)
+    theirs.save(note="bob's", status="paid")
+    asked = mine.save(note="ann's")
+    assert asked.data["status"] == "paid"
+    Page.change(bob, order).save(status="shipped")
+    assert asked.save(optilock_choice_note="mine").redirects
+    order.refresh_from_db()
+    assert (order.note, order.status) == ("ann's", "shipped")
+
+
+@pytest.mark.parametrize(
+    "wrong", [None, "", "x", "a:b:c", "other object", "other model", "tampered"]
+)
+def test_without_a_valid_token_nothing_is_saved_and_nothing_typed_is_lost(
+    ann, order, wrong
+):
+    page = Page.change(ann, order)
+    token = wrong
+    if wrong == "other object":
+        token = Page.change(ann, OrderFactory()).data["optilock_token"]
+    elif wrong == "other model":
+        token = Page.change(ann, CustomerFactory()).data["optilock_token"]
+    elif wrong == "tampered":
+        token = page.data["optilock_token"][:-1] + "_"
+    refused = page.save(optilock_token=token, note="new")
+    assert refused.response.status_code == 200
+    order.refresh_from_db()
+    assert (order.note, order.version) == ("old", 1)
+    assert "too old" in refused.panel
+    assert refused.data["note"] == "new"
+    assert not refused.save().redirects
+    assert refused.save(optilock_choice_note="mine").redirects
+    order.refresh_from_db()
+    assert order.note == "new"
+
+
+def test_a_token_signed_with_the_previous_key_counts(ann, order, settings):
+    settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
+    page = Page.change(ann, order)
+    settings.SECRET_KEY = "new"  # noqa: S105 -- for this test
+    assert page.save(note="new").redirects
+
+
+def test_hidden_fields_are_neither_in_the_token_nor_on_the_page(ann, bob, order):
+    mine, theirs = Page.change(ann, order), Page.change(bob, order)
+    theirs.save(note="bob's")
+    Order.objects.filter(pk=order.pk).update(secret="hush hush")  # noqa: S106
+    asked = mine.save(note="ann's")
+    token = tokens.read(asked.data["optilock_token"], Order)
+    assert "secret" not in str(token)
+    assert "hush" not in asked.text
+
+
+def test_a_change_of_a_hidden_field_alone_is_kept_silently(ann, order):
+    page = Page.change(ann, order)
+    Order.objects.filter(pk=order.pk).update(secret="hush hush")  # noqa: S106
+    assert page.save(note="new").redirects
+    order.refresh_from_db()
+    assert (order.note, order.secret) == ("new", "hush hush")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<script>alert(1)</script>",
+        "\"'><img src=x onerror=alert(1)>",
+        "word " * 2000,
+        "שלום " * 3,
+        "a & b",
+        "{{ token }} {% now %}",
+    ],
+)
+def test_values_are_escaped(ann, bob, order, text):
+    mine, theirs = Page.change(ann, order), Page.change(bob, order)
+    theirs.save(note=f"theirs {text}")
+    asked = mine.save(note=f"mine {text}")
+    assert asked.panel
+    assert "<script>alert" not in asked.text
+    assert "<img" not in asked.panel
+    assert "now %}" not in text or "{{ token }}" in asked.panel
+    assert asked.save(optilock_choice_note="mine").redirects
+    order.refresh_from_db()
+    assert order.note == f"mine {text}".strip()
+
+
+def test_an_object_that_was_deleted_can_be_created_again(ann, bob, order):
+    LineFactory(order=order, product="Pen")
+    page = Page.change(ann, order)
+    Page.delete(bob, order).post(post="yes")
+    refused = page.save(note="typed")
+    assert not refused.redirects
+    assert "bob deleted “17”" in refused.panel
+    assert refused.data["note"] == "typed"
+    assert not refused.save().redirects
+    created = refused.save(optilock_choice_="mine")
+    assert created.redirects
+    new = Order.objects.get()
+    assert (new.note, new.number) == ("typed", "17")
+    assert new.pk != order.pk
+    assert [line.product for line in new.lines.all()] == ["Pen"]
+    assert LogEntry.objects.first().is_addition()
+
+
+def test_a_deleted_object_is_not_offered_to_who_may_not_add(bob, order):
+    page = Page.change(StaffFactory(permissions=["view_order", "change_order"]), order)
+    Page.delete(bob, order).post(post="yes")
+    refused = page.save(note="typed")
+    assert refused.data["note"] == "typed"
+    assert "optilock_choice_" not in refused.inputs.radios
+    assert not refused.save(optilock_choice_="mine").redirects
+    assert not Order.objects.exists()
+
+
+def test_a_page_of_a_deleted_object_without_a_token_goes_to_the_index(ann, bob, order):
+    page = Page.change(ann, order)
+    Page.delete(bob, order).post(post="yes")
+    assert page.save(without=["optilock_token"]).redirects
+
+
+def test_buttons_keep_their_meaning_after_a_conflict(ann, bob, order):
+    mine, theirs = Page.change(ann, order), Page.change(bob, order)
+    theirs.save(note="bob's")
+    asked = mine.save(note="ann's")
+    done = asked.save("_continue", optilock_choice_note="mine")
+    assert done.response.url == mine.url
+
+
+def test_a_popup_stays_one(ann, bob, order):
+    query = "?_popup=1&_to_field=id"
+    mine, theirs = Page.change(ann, order, query), Page.change(bob, order)
+    theirs.save(note="bob's")
+    asked = mine.save(note="ann's")
+    assert "?_popup=1&amp;_to_field=id" in asked.panel
+    done = asked.save(optilock_choice_note="mine")
+    assert "popup_response" in done.text
+
+
+def test_an_object_opened_by_another_key_is_compared_too(ann, bob):
+    parcel = Parcel.objects.create(code="P1")
+    MemoFactory(parcel=parcel)
+    url = admin_url(Parcel, "change", "P1") + "?_to_field=code"
+    mine, theirs = Page.get(ann, url), Page.get(bob, url)
+    theirs.save(weight="5")
+    asked = mine.save(weight="7")
+    assert asked.panel
+    assert asked.save(optilock_choice_weight="mine").redirects
+
+
+def test_save_as_new_from_a_stale_page_makes_a_new_object(ann, bob, order):
+    mine, theirs = Page.change(ann, order), Page.change(bob, order)
+    theirs.save(note="bob's")
+    assert mine.save("_saveasnew", number="18", note="ann's").redirects
+    order.refresh_from_db()
+    assert order.note == "bob's"
+    assert Order.objects.get(number="18").note == "ann's"
+
+
+def test_who_may_only_look_gets_no_token(order):
+    page = Page.change(StaffFactory(permissions=["view_order"]), order)
+    assert page.response.status_code == 200
+    assert "optilock_token" not in page.text
+
+
+def test_the_add_form_has_no_token(ann):
+    assert "optilock_token" not in Page.get(ann, admin_url(Order, "add")).text
+
+
+def test_a_reverted_page_has_no_token(ann, order):
+    request = RequestFactory().get("/")
+    request.user = ann
+    request.resolver_match = ResolverMatch(
+        print, (), {}, url_name="testapp_order_revision"
+    )
+    form = site.get_model_admin(Order).get_form(request, order, change=True)
+    assert not hasattr(form, "conflict")
+
+
+def test_asking_always_asks_about_what_does_not_overlap(ann, bob):
+    customer = CustomerFactory(name="old")
+    mine, theirs = Page.change(ann, customer), Page.change(bob, customer)
+    theirs.save(name="theirs")
+    asked = mine.save()
+    assert "1 change was merged for you." in asked.panel
+    assert asked.data["name"] == "theirs"
+    assert asked.save().redirects
+
+
+def test_many_to_many_fields_are_merged_and_asked_about(ann, bob, order):
+    red, blue = (Colour.objects.create(name=name) for name in ("red", "blue"))
+    mine, theirs = Page.change(ann, order), Page.change(bob, order)
+    theirs.save(tags=[red.pk])
+    assert mine.save(note="new").redirects
+    assert list(order.tags.all()) == [red]
+    mine = Page.change(ann, order)
+    order.tags.set([blue])  # raises no version
+    asked = mine.save(tags=[red.pk, blue.pk])
+    assert "blue" in asked.panel
+    assert asked.save(optilock_choice_tags="mine", tags=[red.pk, blue.pk]).redirects
+    assert set(order.tags.all()) == {red, blue}
+
+
+def test_a_foreign_key_is_shown_by_its_name(ann, bob, order):
+    one, two = CustomerFactory(name="Öne"), CustomerFactory(name="Two")
+    mine, theirs = Page.change(ann, order), Page.change(bob, order)
+    theirs.save(customer=one.pk)
+    asked = mine.save(customer=two.pk)
+    assert "Öne" in asked.panel
+    assert "Two" in asked.panel
+    assert "(empty)" in asked.panel
+
+
+def test_a_raw_id_that_is_invalid_is_shown_as_typed(ann, bob):
+    memo = MemoFactory(parcel=Parcel.objects.create(code="P1"))
+    mine, theirs = Page.change(ann, memo), Page.change(bob, memo)
+    Parcel.objects.create(code="P2")
+    theirs.save(parcel="P2")
+    asked = mine.save(parcel="P3")
+    assert "P2" in asked.panel
+    assert "#P3" in asked.panel
+
+
+def attached(order):
+    order.refresh_from_db()
+    with order.attachment.open() as file:
+        return file.read()
+
+
+def test_an_upload_is_asked_for_again(ann, bob, order):
+    mine, theirs = Page.change(ann, order), Page.change(bob, order)
+    theirs.save(note="bob's")
+    asked = mine.save(note="ann's", attachment=ContentFile(b"x", name="a.txt"))
+    assert "Choose the file again" in asked.text
+    forgotten = asked.save(optilock_choice_note="mine")
+    assert not forgotten.redirects
+    assert not forgotten.save(optilock_choice_attachment="mine").redirects
+    upload = ContentFile(b"x", name="a.txt")
+    assert asked.save(optilock_choice_note="mine", attachment=upload).redirects
+    assert attached(order) == b"x"
+
+
+def test_an_upload_over_theirs_asks(ann, bob, order):
+    mine, theirs = Page.change(ann, order), Page.change(bob, order)
+    theirs.save(attachment=ContentFile(b"theirs", name="t.txt"))
+    asked = mine.save(attachment=ContentFile(b"mine", name="m.txt"))
+    assert "m.txt" in asked.panel
+    again = asked.save(optilock_choice_attachment="mine")
+    assert not again.redirects
+    upload = ContentFile(b"mine", name="m.txt")
+    assert again.save(optilock_choice_attachment="mine", attachment=upload).redirects
+    assert attached(order) == b"mine"
+
+
+def test_an_upload_can_be_given_up(ann, bob, order):
+    mine, theirs = Page.change(ann, order), Page.change(bob, order)
+    theirs.save(attachment=ContentFile(b"theirs", name="t.txt"))
+    asked = mine.save(attachment=ContentFile(b"mine", name="m.txt"))
+    assert asked.save(optilock_choice_attachment="theirs").redirects
+    assert attached(order) == b"theirs"
+
+
+KINDS = {
+    "text": ("a\nb\n", "x"),
+    "line": (" padded ", "x"),
+    "boolean": (False, "on"),
+    "null_boolean": (None, "true"),
+    "integer": (5, "6"),
+    "float": (0.1, "0.2"),
+    "decimal": (Decimal("1.50"), "2"),
+    "date": (datetime.date(2024, 2, 29), "2024-03-01"),
+    "time": (datetime.time(1, 2, 3, 4), "02:00:00"),
+    "duration": (datetime.timedelta(hours=1), "02:00:00"),
+    "json": ({"a": [1]}, '{"a": 2}'),
+    "address": ("10.0.0.1", "10.0.0.2"),
+    "choice": ("a", "b"),
+}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_an_untouched_field_of_each_kind_never_collides(ann, bob, name):
+    kinds = Assorted.objects.create(**{k: value for k, (value, _) in KINDS.items()})
+    mine, theirs = Page.change(ann, kinds), Page.change(bob, kinds)
+    assert theirs.save(**{name: KINDS[name][1]}).redirects
+    other = "raw_line"
+    saved = mine.save(**{other: "mine"})
+    assert saved.redirects
+    expected = Assorted.objects.get(pk=kinds.pk)
+    assert getattr(expected, name) != KINDS[name][0]
+    assert expected.raw_line == "mine"
+
+
+def test_a_moment_with_microseconds_never_collides(ann, bob):
+    moment = timezone.now().replace(microsecond=5)
+    kinds = Assorted.objects.create(moment=moment)
+    mine, theirs = Page.change(ann, kinds), Page.change(bob, kinds)
+    theirs.save(moment_0="2024-01-01", moment_1="10:00:00")
+    assert mine.save(line="x").redirects
+    kinds.refresh_from_db()
+    assert kinds.moment.year == 2024
+
+
+def test_opening_and_saving_cost_no_more_queries_than_one(ann, order):
+    LineFactory.create_batch(3, order=order)
+    Parcel.objects.create(order=order, code="P1")
+
+    def count(name):
+        client = Client()
+        client.force_login(ann)
+        url = reverse(f"{name}:testapp_order_change", args=[order.pk])
+        client.get(url)
+        with CaptureQueriesContext(connection) as get:
+            response = client.get(url)
+        data = Inputs(response.content.decode()).data | {"_save": "1", "note": name}
+        data["lines-0-quantity"] = len(name)
+        with CaptureQueriesContext(connection) as post:
+            assert client.post(url, data).status_code == 302
+        return len(get), len(post)
+
+    count("plain")  # content types are kept once they are read
+    get, post = count("plain")
+    assert count("admin") == (get, post + 3)

@@ -1,0 +1,215 @@
+from __future__ import annotations
+
+import pytest
+from django.contrib.admin import options
+from django.contrib.admin.models import LogEntry
+from factories import OrderFactory, UserFactory
+from pages import Page
+from testapp.models import Order
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def orders():
+    """Two rows; the list shows the newest first."""
+    return [OrderFactory(number=n, amount=10) for n in ("1", "2")]
+
+
+@pytest.fixture
+def pages(orders):
+    ann, bob = UserFactory(username="ann"), UserFactory(username="bob")
+    return Page.list(ann, Order), Page.list(bob, Order)
+
+
+def rows():
+    return list(
+        Order.objects.order_by("number").values_list("number", "status", "amount")
+    )
+
+
+def test_only_rows_i_changed_are_saved(pages):
+    mine, theirs = pages
+    assert theirs.save(**{"form-0-amount": "20"}).redirects
+    saved = mine.save(**{"form-1-amount": "30"})
+    assert saved.redirects
+    assert rows() == [("1", "open", 30), ("2", "open", 20)]
+    assert LogEntry.objects.first().get_change_message() == "Changed Amount."
+    assert LogEntry.objects.count() == 2
+
+
+def test_cells_of_one_row_are_merged(pages):
+    mine, theirs = pages
+    theirs.save(**{"form-0-amount": "20"})
+    saved = mine.save(**{"form-0-status": "paid"})
+    assert saved.redirects
+    assert rows()[1] == ("2", "paid", 20)
+    assert saved.messages[0].startswith("Merged: bob had changed 2: Amount")
+
+
+@pytest.mark.parametrize(("choice", "amount"), [("mine", 30), ("theirs", 20)])
+def test_a_cell_both_changed_asks_and_nothing_is_saved_until_then(
+    pages, choice, amount
+):
+    mine, theirs = pages
+    theirs.save(**{"form-0-amount": "20"})
+    asked = mine.save(**{"form-0-amount": "30", "form-1-amount": "40"})
+    assert not asked.redirects
+    assert rows() == [("1", "open", 10), ("2", "open", 20)]
+    assert "bob has saved:" in asked.text
+    assert asked.data["form-0-amount"] == "30"
+    assert not asked.save().redirects
+    done = asked.save(**{"form-0-optilock_choice_amount": choice})
+    assert done.redirects
+    assert rows() == [("1", "open", 40), ("2", "open", amount)]
+
+
+def test_a_row_they_deleted_and_i_did_not_touch_does_not_matter(pages, orders):
+    orders[1].delete()
+    assert pages[0].save(**{"form-1-amount": "30"}).redirects
+    assert rows() == [("1", "open", 30)]
+
+
+def test_a_row_they_deleted_and_i_changed_asks(pages, orders):
+    orders[1].delete()
+    asked = pages[0].save(**{"form-0-amount": "30", "form-1-amount": "40"})
+    assert not asked.redirects
+    assert "This row was deleted." in asked.text
+    assert asked.data["form-0-amount"] == "30"
+    assert not asked.save().redirects
+    assert asked.save(**{"form-0-optilock_choice_": "theirs"}).redirects
+    assert rows() == [("1", "open", 40)]
+
+
+def test_values_stand_beside_their_own_rows_when_rows_come_meanwhile(pages):
+    OrderFactory(number="3")
+    page = pages[0].save(**{"form-0-amount": "x"})
+    assert not page.redirects
+    assert "/3/change/" not in page.text
+    assert page.save(**{"form-0-amount": "30"}).redirects
+    assert rows()[1] == ("2", "open", 30)
+
+
+@pytest.mark.parametrize("token", [None, "x", ""])
+def test_without_a_token_nothing_is_saved(pages, token):
+    page = pages[0].save(**{"form-optilock_token": token, "form-0-amount": "30"})
+    assert not page.redirects
+    assert "too old" in page.text
+    assert rows()[1] == ("2", "open", 10)
+
+
+def test_an_action_runs_on_unchanged_rows(pages, orders):
+    page = pages[0].post(action="mark_paid", index="0", _selected_action=orders[0].pk)
+    assert page.redirects
+    assert rows() == [("1", "paid", 10), ("2", "open", 10)]
+
+
+def select(page, name, orders, **more):
+    return page.post(
+        action=name, index="0", _selected_action=[o.pk for o in orders], **more
+    )
+
+
+def answer(page, run):
+    data = page.inputs.data | {"optilock_run": [run]}
+    return Page(page.client, page.url, page.client.post(page.url, data))
+
+
+@pytest.mark.parametrize(
+    ("run", "statuses"), [("unchanged", ["paid", "open"]), ("all", ["paid", "paid"])]
+)
+def test_an_action_asks_about_rows_changed_since_the_list_was_shown(
+    pages, orders, run, statuses
+):
+    mine, theirs = pages
+    theirs.save(**{"form-0-amount": "20"})
+    asked = select(mine, "mark_paid", orders)
+    assert not asked.redirects
+    assert "bob changed “2”" in asked.text
+    assert [row[1] for row in rows()] == ["open", "open"]
+    assert answer(asked, run).redirects
+    assert [row[1] for row in rows()] == statuses
+
+
+def test_an_action_asks_again_after_a_third_writer(pages, orders):
+    mine, theirs = pages
+    theirs.save(**{"form-0-amount": "20"})
+    asked = select(mine, "mark_paid", orders)
+    Order.objects.filter(number="1").update(amount=1)
+    again = answer(asked, "all")
+    assert not again.redirects
+    assert "“1” was changed" in again.text
+
+
+def test_an_action_that_is_not_declared_runs_as_in_django(pages, orders):
+    pages[1].save(**{"form-0-amount": "20"})
+    page = select(pages[0], "do_nothing", orders)
+    assert page.messages == ["Nothing was done."]
+
+
+def test_an_action_without_a_token_asks(pages, orders):
+    asked = select(pages[0], "mark_paid", orders, without=["optilock_token"])
+    assert not asked.redirects
+    assert "2 of the selected rows were changed" in asked.text
+
+
+def test_an_action_on_all_rows_tells_what_changed_on_this_page(pages, orders):
+    pages[1].save(**{"form-0-amount": "20"})
+    asked = select(pages[0], "mark_paid", orders[:1], select_across="1")
+    assert "bob changed “2”" in asked.text
+    answer(asked, "unchanged")
+    assert [row[1] for row in rows()] == ["paid", "open"]
+
+
+def test_delete_selected_deletes_what_was_confirmed(pages, orders):
+    confirm = select(pages[0], "delete_selected", orders)
+    assert "optilock:" in confirm.text
+    data = confirm.inputs.data
+    done = confirm.client.post(confirm.url, data)
+    assert done.status_code == 302
+    assert rows() == []
+
+
+def test_delete_selected_asks_about_rows_changed_before_the_confirmation(pages, orders):
+    pages[1].save(**{"form-0-amount": "20"})
+    asked = select(pages[0], "delete_selected", orders)
+    assert "bob changed “2”" in asked.text
+    confirm = answer(asked, "unchanged")
+    assert "Are you sure" in confirm.text
+    confirm.client.post(confirm.url, confirm.inputs.data)
+    assert rows() == [("2", "open", 20)]
+
+
+def test_delete_selected_asks_about_rows_changed_after_the_confirmation(pages, orders):
+    confirm = select(pages[0], "delete_selected", orders)
+    pages[1].save(**{"form-0-amount": "20"})
+    asked = Page(
+        confirm.client,
+        confirm.url,
+        confirm.client.post(confirm.url, confirm.inputs.data),
+    )
+    assert "bob changed “2”" in asked.text
+    assert len(rows()) == 2
+    confirm = answer(asked, "all")
+    confirm.client.post(confirm.url, confirm.inputs.data)
+    assert rows() == []
+
+
+def test_selected_rows_that_are_gone_are_told(pages, orders):
+    Order.objects.filter(number="2").delete()
+    page = select(pages[0], "mark_paid", orders)
+    assert page.messages == ["1 of the selected rows is not there any more."]
+    assert rows() == [("1", "paid", 10)]
+
+
+def test_an_action_of_a_change_form_asks_too(orders):
+    if not hasattr(options, "ActionLocation"):
+        pytest.skip("actions on the change form came with Django 6.1")
+    ann, bob = UserFactory(), UserFactory(username="bob")
+    mine, theirs = Page.change(ann, orders[0]), Page.change(bob, orders[0])
+    theirs.save(note="bob's")
+    asked = mine.post(**{"CHANGE_FORM-action": "mark_paid"})
+    assert "bob changed “1”" in asked.text
+    assert rows()[0][1] == "open"
+    answer(asked, "all")
+    assert rows()[0][1] == "paid"
