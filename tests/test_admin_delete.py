@@ -4,7 +4,7 @@ import pytest
 from django.contrib.admin.models import LogEntry
 from factories import CustomerFactory, OrderFactory, StaffFactory, UserFactory
 from pages import Page, admin_url
-from testapp.models import Customer, Order
+from testapp.models import Customer, Order, Plain
 
 pytestmark = pytest.mark.django_db
 
@@ -84,3 +84,26 @@ def test_the_confirmation_in_a_popup_stays_one(ann, order):
     assert "_popup=1" in page.url
     done = page.post(post="yes")
     assert "popup_response" in done.text
+
+
+def test_what_has_no_version_is_deleted_as_in_django(ann):
+    parent = Plain.objects.create(name="P")
+    page = Page.delete(ann, parent)
+    assert "optilock_token" not in page.url
+    assert page.post(post="yes").redirects
+    assert not Plain.objects.exists()
+
+
+def test_the_list_of_what_has_no_version_is_djangos(ann):
+    Plain.objects.create(name="P")
+    page = Page.list(ann, Plain)
+    assert page.response.status_code == 200
+    assert "optilock_token" not in page.text
+
+
+def test_what_is_gone_and_was_never_confirmed_is_said_by_django(ann, order):
+    url = admin_url(order, "delete", order.pk)
+    page = Page.delete(ann, order)
+    Order.objects.all().delete()
+    response = page.client.post(url, {"post": "yes"})
+    assert response.url == "/admin/"

@@ -13,8 +13,6 @@ from testapp.models import Assorted, Order
 from optilock import panel
 from optilock.panel import Author, as_text, mark, tell_who
 
-NOW = timezone.now()
-
 
 def plain(html, without):
     """Return the text of HTML with one kind of marks left out."""
@@ -65,23 +63,26 @@ def test_texts_that_are_too_long_to_compare_are_shown_from_the_beginning():
 @pytest.mark.parametrize(
     ("author", "sentence"),
     [
-        (Author(), "“it” was changed after you opened this page."),
+        ({}, "“it” was changed after you opened this page."),
         (
-            Author("bob", NOW),
+            {"name": "bob", "seconds": 5},
             "bob changed “it” a moment ago, after you opened this page.",
         ),
         (
-            Author("bob", NOW - datetime.timedelta(minutes=3, seconds=5)),
+            {"name": "bob", "seconds": 185},
             "bob changed “it” 3\xa0minutes ago, after you opened this page.",
         ),
         (
-            Author("ann", NOW, is_self=True),
+            {"name": "ann", "seconds": 5, "is_self": True},
             "You changed “it” in another window a moment ago.",
         ),
     ],
 )
 def test_a_sentence_says_who_it_was_and_when(author, sentence):
-    assert tell_who("it", author) == sentence
+    author = dict(author)
+    if seconds := author.pop("seconds", None):
+        author["when"] = timezone.now() - datetime.timedelta(seconds=seconds)
+    assert tell_who("it", Author(**author)) == sentence
 
 
 def test_a_deletion_without_an_author_may_be_a_lack_of_permission():
