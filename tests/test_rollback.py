@@ -710,7 +710,9 @@ def test_instances_somebody_holds_are_all_undone():
 
 
 class TestInATestCase(TestCase):
-    databases = frozenset({"default"})
+    # Makes pytest-django create both databases, for the rest of the module too.
+    databases = frozenset({"default", "other"})
+
 
     @classmethod
     def setUpTestData(cls):
