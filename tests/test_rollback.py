@@ -713,7 +713,6 @@ class TestInATestCase(TestCase):
     # Makes pytest-django create both databases, for the rest of the module too.
     databases = frozenset({"default", "other"})
 
-
     @classmethod
     def setUpTestData(cls):
         cls.account = Account.objects.create()
