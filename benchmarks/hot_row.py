@@ -232,7 +232,7 @@ def main() -> None:
         return
     os.environ["OPTILOCK_TEST_DATABASE"] = options.database[0]
     os.environ["DJANGO_SETTINGS_MODULE"] = "testapp.settings"
-    sys.path.insert(0, str(ROOT / "tests"))
+    sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "example_project")]
 
     import django
     from django.test.utils import setup_databases, teardown_databases
