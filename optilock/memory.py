@@ -122,14 +122,21 @@ def note(instance: models.Model, using: str | None, known: dict[str, Any]) -> No
     """
     fields = instance._meta.concrete_fields
     before = recall(instance) or (UNKNOWN,) * len(fields)
-    after = [
-        # Most are scalars, and this runs for each save: spare them the call.
-        value
-        if type(value := known.get(field.attname, old)) in _SCALARS
-        else frozen(value)
-        for field, old in zip(fields, before, strict=True)
-    ]
-    restore(instance, after, None if using is None else connections[using])
+    note_all(
+        instance,
+        using,
+        [
+            known.get(field.attname, old)
+            for field, old in zip(fields, before, strict=True)
+        ],
+    )
+
+
+def note_all(instance: models.Model, using: str | None, values: list[Any]) -> None:
+    """Do what ``note()`` does, with a value for each field of the model."""
+    if not _SCALARS.issuperset(map(type, values)):
+        values = [frozen(value) for value in values]
+    restore(instance, values, None if using is None else connections[using])
 
 
 def recall(instance: models.Model) -> Loaded | None:

@@ -254,23 +254,30 @@ class VersionedModel(models.Model):
             raw, cls, force_insert, force_update, using, update_fields, **kwargs
         )
         if self.remember_loaded:
-            values = vars(self)
-            memory.note(
-                self,
-                using,
-                {
-                    # Not every Django and database tells what the UPDATE computed.
-                    field.attname: UNKNOWN
-                    if updated and field.generated
-                    else values.get(field.attname, UNKNOWN)
-                    for field in cls._meta.local_concrete_fields
-                    if not update_fields
-                    or field.name in update_fields
-                    or field.attname in update_fields
-                    or field.generated
-                    or isinstance(field, IntegerVersionField)
-                },
-            )
+            values, fields = vars(self), cls._meta.local_concrete_fields
+            # Not every Django and database tells what the UPDATE computed.
+            saved = [
+                UNKNOWN
+                if updated and field.generated
+                else values.get(field.attname, UNKNOWN)
+                for field in fields
+            ]
+            if not update_fields and len(fields) == len(self._meta.concrete_fields):
+                memory.note_all(self, using, saved)
+            else:
+                memory.note(
+                    self,
+                    using,
+                    {
+                        field.attname: value
+                        for field, value in zip(fields, saved, strict=True)
+                        if not update_fields
+                        or field.name in update_fields
+                        or field.attname in update_fields
+                        or field.generated
+                        or isinstance(field, IntegerVersionField)
+                    },
+                )
         return updated
 
 
