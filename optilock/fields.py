@@ -319,12 +319,6 @@ class IntegerVersionField(models.BigIntegerField):  # type: ignore[type-arg]
             state.adding = True  # a copy, made by setting the pk to None
         was_new, restored = state.adding, False
         loaded = memory.recall(instance)
-
-        def written() -> bool:
-            if was_new:
-                return not state.adding
-            return bool(vars(instance).get(self.attname) != before.get(self.attname))
-
         try:
             save_base(*args, **kwargs)
         except BaseException as error:
@@ -332,7 +326,12 @@ class IntegerVersionField(models.BigIntegerField):  # type: ignore[type-arg]
                 type(instance), instance=instance
             )
             connection: Any = connections[using]
-            if not written() or connection.needs_rollback:
+            written = (
+                not state.adding
+                if was_new
+                else vars(instance).get(self.attname) != before.get(self.attname)
+            )
+            if not written or connection.needs_rollback:
                 _restore(instance, before)
                 memory.restore(instance, loaded)
                 rollback.put(state, "adding", was_adding)
