@@ -36,7 +36,8 @@ def set_until_rollback(
     """
     before = vars(target).get(name, ABSENT)
     setattr(target, name, value)
-    remember(connection, target, name, before, value)
+    if not connection.autocommit:  # asked here too: this runs twice for each save
+        remember(connection, target, name, before, value)
 
 
 def remember(
