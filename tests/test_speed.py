@@ -54,7 +54,7 @@ def inside_atomic(save):
         (models.UnlockedKinds, models.LockedByField, {"update_fields": ["text"]}, 95),
         (models.UnlockedWide, models.LockedWide, {}, 170),
         (models.UnlockedChild, models.LockedChild, {}, 75),
-        (models.UnlockedKinds, models.LockedKinds, {}, 90),
+        (models.UnlockedKinds, models.LockedKinds, {}, 95),
     ],
     ids=["fourteen fields", "one field", "forty fields", "two tables", "remembering"],
 )
