@@ -259,7 +259,7 @@ class IntegerVersionField(models.BigIntegerField):  # type: ignore[type-arg]
             Whether the row was at the expected version.
         """
         row = self.rows(using, pk).filter(**{self.attname: expected})
-        if not row._update([(self, None, NextVersion(self))]):
+        if not row._update([(self, None, self._next_version)]):
             return False
         rollback.set_until_rollback(
             connections[using], instance, self.attname, expected + 1

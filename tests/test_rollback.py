@@ -436,25 +436,29 @@ def test_nothing_is_logged_in_autocommit():
     assert "_optilock_log" not in vars(connections["default"])
 
 
-@pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite has no server")
-def test_killed_connection_puts_the_number_back():
-    account = Account.objects.create()
+def kill_the_connection():
     asking, kill = {
         "postgresql": ("SELECT pg_backend_pid()", "SELECT pg_terminate_backend(%s)"),
         "mysql": ("SELECT CONNECTION_ID()", "KILL %s"),
     }[connection.vendor]
+    with connection.cursor() as cursor:
+        cursor.execute(asking)
+        [pid] = cursor.fetchone()
     killer = connection.copy()
     try:
-        with pytest.raises(DatabaseError), transaction.atomic():  # noqa: PT012
-            account.save()
-            with connection.cursor() as cursor:
-                cursor.execute(asking)
-                [pid] = cursor.fetchone()
-            with killer.cursor() as cursor:
-                cursor.execute(kill, [pid])
-            account.save()
+        with killer.cursor() as cursor:
+            cursor.execute(kill, [pid])
     finally:
         killer.close()
+
+
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite has no server")
+def test_killed_connection_puts_the_number_back():
+    account = Account.objects.create()
+    with pytest.raises(DatabaseError), transaction.atomic():  # noqa: PT012
+        account.save()
+        kill_the_connection()
+        account.save()
     assert account.version == 1
     account.save()
     assert row_version(account) == 2
@@ -463,21 +467,9 @@ def test_killed_connection_puts_the_number_back():
 @pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite has no server")
 def test_connection_killed_before_its_commit_puts_the_number_back():
     account = Account.objects.create()
-    asking, kill = {
-        "postgresql": ("SELECT pg_backend_pid()", "SELECT pg_terminate_backend(%s)"),
-        "mysql": ("SELECT CONNECTION_ID()", "KILL %s"),
-    }[connection.vendor]
-    killer = connection.copy()
-    try:
-        with pytest.raises(DatabaseError), transaction.atomic():  # noqa: PT012
-            account.save()
-            with connection.cursor() as cursor:
-                cursor.execute(asking)
-                [pid] = cursor.fetchone()
-            with killer.cursor() as cursor:
-                cursor.execute(kill, [pid])
-    finally:
-        killer.close()
+    with pytest.raises(DatabaseError), transaction.atomic():  # noqa: PT012
+        account.save()
+        kill_the_connection()
     assert (account.version, row_version(account)) == (1, 1)
 
 
