@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import cached_property, wraps
+from functools import cached_property, partial, wraps
 from types import MethodType
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -101,6 +101,7 @@ class IntegerVersionField(models.BigIntegerField):  # type: ignore[type-arg]
         if isinstance(exclude, str):
             raise TypeError(f"exclude takes a list of names: exclude=[{exclude!r}].")
         self.exclude = tuple(exclude)
+        self._fields_seen: Any = None
         for option, value in self._defaults.items():
             kwargs.setdefault(option, value)
         super().__init__(*args, **kwargs)
@@ -119,10 +120,19 @@ class IntegerVersionField(models.BigIntegerField):  # type: ignore[type-arg]
     def contribute_to_class(
         self, cls: type[models.Model], name: str, *args: Any, **kwargs: Any
     ) -> None:
+        original = vars(self).get("model")
+        if original is not None and not original._meta.abstract:
+            # django-simple-history copies fields to tables that record what the rows
+            # were. A number there is the version of another row, and stays as it is.
+            self.__class__ = models.BigIntegerField  # type: ignore[assignment]  # its base
+            self.contribute_to_class(cls, name, *args, **kwargs)
+            return
         super().contribute_to_class(cls, name, *args, **kwargs)
-        self._next_version = NextVersion(self)
+        self.next_version = NextVersion(self)
         if not cls._meta.abstract:
-            _wrap(cls, "_do_update", self._locked_update)
+            self._has_own_update = "_do_update" in vars(cls)
+            self._guard = _wrap(cls, "_do_update", self._locked_update)
+            _wrap(cls, "_save_table", self._remembering_save)
             _wrap(cls, "save_base", self._restoring_save)
             rollback.watch_connections()
 
@@ -192,12 +202,11 @@ class IntegerVersionField(models.BigIntegerField):  # type: ignore[type-arg]
         ``update`` is the ``_do_update()`` that would have been called without
         the lock. It is called once for each table of the model.
         """
-        others, given = [], None
-        for value in values:
-            if value[0] is self:
-                given = value[2]
-            else:
-                others.append(value)
+        others, given = values, None
+        for index, (field, _, value) in enumerate(values):
+            if field is self:
+                others, given = [*values[:index], *values[index + 1 :]], value
+                break
         if (
             base_qs.model is not self.model  # another table
             or not (given is None or type(given) is _Expected)  # a raw save
@@ -217,28 +226,35 @@ class IntegerVersionField(models.BigIntegerField):  # type: ignore[type-arg]
             return False  # never seen that row, so this must be an INSERT
         expected = self.expected(instance)
         connection = connections[using]
+        if not kwargs and statements.is_plain(update, base_qs, connection):
+            row = statements.RowUpdate(connection, self, pk_val, expected, others)
+            send = partial(row.execute, *args)
+        else:
+            send = partial(
+                update,
+                base_qs.filter(**{self.attname: expected}),
+                using,
+                pk_val,
+                [*others, (self, None, self.next_version)],
+                update_fields,
+                True,  # no SELECT first, whatever Meta.select_on_save says
+                *args,
+                **kwargs,
+            )
+        return self._send(send, instance, connection, pk_val, expected)
+
+    def _send(
+        self,
+        send: Callable[[], Any],
+        instance: models.Model,
+        connection: Any,
+        pk_val: Any,
+        expected: int,
+    ) -> Any:
+        """Send the UPDATE, and see to it that it has found the row."""
+        using = connection.alias
         try:
-            if not kwargs and statements.is_plain(update, base_qs, connection):
-                updated = statements.RowUpdate(
-                    connection,
-                    base_qs,
-                    pk_val,
-                    self,
-                    expected,
-                    others,
-                    self._next_version,
-                ).execute(*args)
-            else:
-                updated = update(
-                    base_qs.filter(**{self.attname: expected}),
-                    using,
-                    pk_val,
-                    [*others, (self, None, self._next_version)],
-                    update_fields,
-                    True,  # no SELECT first, whatever Meta.select_on_save says
-                    *args,
-                    **kwargs,
-                )
+            updated = send()
         except DatabaseError as error:
             # A deadlock, say: the database doesn't tell which row it was about.
             error._optilock_row = using, self.model, pk_val  # type: ignore[attr-defined]
@@ -247,6 +263,90 @@ class IntegerVersionField(models.BigIntegerField):  # type: ignore[type-arg]
             raise self.conflict(instance, using, pk_val, expected)
         rollback.set_until_rollback(connection, instance, self.attname, expected + 1)
         return updated
+
+    def _remembering_save(
+        self,
+        instance: Any,
+        save_table: Callable[..., bool],
+        raw: bool = False,
+        cls: Any = None,
+        force_insert: Any = False,
+        force_update: bool = False,
+        using: Any = None,
+        update_fields: Any = None,
+        **kwargs: Any,
+    ) -> bool:
+        """``Model._save_table()``: remember, in the end, what was written."""
+        updated = (
+            cls is self.model
+            and not (raw or force_insert or update_fields or kwargs)
+            and self._update_directly(instance, save_table, using)
+        ) or save_table(
+            raw, cls, force_insert, force_update, using, update_fields, **kwargs
+        )
+        if getattr(instance, "remember_loaded", False):
+            memory.note_table(
+                instance,
+                cls,
+                using,
+                names={*update_fields, self.name} if update_fields else None,
+                raw=raw,
+                updated=updated,
+            )
+        return updated
+
+    def _update_directly(
+        self, instance: Any, save_table: Callable[..., bool], using: str
+    ) -> bool:
+        """Update the whole row, without the queryset Django makes for that.
+
+        Returns:
+            False if that takes Django's way, and nothing was done.
+        """
+        model: Any = self.model
+        meta = model._meta
+        if (
+            instance._state.adding
+            or type(instance)._do_update is not self._guard
+            or not statements.is_direct(
+                super(model, instance)._do_update,  # type: ignore[misc]
+                save_table,
+                model._base_manager,
+            )
+            or (fields := self._fields_beside) is None
+            or not instance._is_pk_set(meta)
+        ):
+            return False
+        connection = connections[using]
+        if not statements.sends_as_usual(connection):
+            return False
+        expected, pk_val = self.expected(instance), instance._get_pk_val(meta)
+        values = [(field, None, field.pre_save(instance, False)) for field in fields]
+        row = statements.RowUpdate(connection, self, pk_val, expected, values)
+        statement = row.plain_statement()
+        if statement is None:
+            return False
+        self._send(partial(row.send, statement), instance, connection, pk_val, expected)
+        return True
+
+    @property
+    def _fields_beside(self) -> Sequence[Any] | None:
+        """What a whole save writes beside the version; ``None`` if not plain values.
+
+        A ``pre_save()`` may run twice, which Django's own don't mind.
+        """
+        fields = self.model._meta.local_concrete_fields
+        if self._fields_seen is not fields:  # Django makes it anew if one is added
+            written = [f for f in fields if not (f.primary_key or f is self)]
+            is_plain = (
+                not self._has_own_update
+                and type(self).pre_save is IntegerVersionField.pre_save
+                and not any(field.generated for field in fields)
+                and statements.are_djangos(*{type(f).pre_save for f in written})
+            )
+            self._fields_written = written if is_plain else None
+            self._fields_seen = fields
+        return self._fields_written
 
     def rows(self, using: str, pk: Any) -> Any:
         """Return the row as a queryset on the table that holds the version."""
@@ -259,7 +359,7 @@ class IntegerVersionField(models.BigIntegerField):  # type: ignore[type-arg]
             Whether the row was at the expected version.
         """
         row = self.rows(using, pk).filter(**{self.attname: expected})
-        if not row._update([(self, None, self._next_version)]):
+        if not row._update([(self, None, self.next_version)]):
             return False
         rollback.set_until_rollback(
             connections[using], instance, self.attname, expected + 1
@@ -445,7 +545,9 @@ def as_of_now(
     return rows.select_for_update(no_key=features.has_select_for_no_key_update)
 
 
-def _wrap(model: type[models.Model], name: str, guard: Callable[..., Any]) -> None:
+def _wrap(
+    model: type[models.Model], name: str, guard: Callable[..., Any]
+) -> Callable[..., Any]:
     """Put ``guard`` around a method, as a decorator in the class body would.
 
     What the class body defines is called by the guard; what it doesn't is
@@ -459,6 +561,7 @@ def _wrap(model: type[models.Model], name: str, guard: Callable[..., Any]) -> No
         return guard(self, inner, *args, **kwargs)
 
     setattr(model, name, method)
+    return method
 
 
 def _restore(instance: models.Model, before: dict[str, Any]) -> None:

@@ -15,6 +15,7 @@ import enum
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from django.db import connections, models
@@ -58,7 +59,8 @@ _SCALAR_FIELDS = (
     models.TimeField,
     models.UUIDField,
 )
-_SCALARS = frozenset(
+#: Types of values that are nothing but themselves, and can't be changed in place.
+SCALARS = frozenset(
     [
         bool,
         bytes,
@@ -90,6 +92,12 @@ def prepare(model: type[models.Model]) -> int:
         if not isinstance(field, _SCALAR_FIELDS) or hasattr(field, "from_db_value")
     )
     meta._optilock_shared = -1 if mutable else len(meta.concrete_fields)
+    fields = meta.concrete_fields
+    meta._optilock_values = (
+        itemgetter(*[field.attname for field in fields])
+        if len(fields) > 1 and not any(field.generated for field in fields)
+        else None
+    )
     return int(meta._optilock_shared)
 
 
@@ -132,11 +140,67 @@ def note(instance: models.Model, using: str | None, known: dict[str, Any]) -> No
     )
 
 
-def note_all(instance: models.Model, using: str | None, values: list[Any]) -> None:
+def note_table(
+    instance: models.Model,
+    table: Any,
+    using: str,
+    *,
+    names: Iterable[str] | None,
+    raw: bool,
+    updated: bool,
+) -> None:
+    """Remember what was just saved in one of an instance's tables.
+
+    Args:
+        instance: what was saved.
+        table: the model whose table it was.
+        using: as for ``note()``.
+        names: the names of the fields that were saved; ``None`` for all.
+        raw: whether no other table is saved.
+        updated: whether there was a row already.
+    """
+    meta: Any = instance._meta
+    fields, values = table._meta.local_concrete_fields, vars(instance)
+    if names is None and not raw:
+        if table is not meta.concrete_model:
+            return  # the child's table is the last, and speaks for all
+        if not hasattr(meta, "_optilock_values"):
+            prepare(type(instance))
+        if meta._optilock_values is not None:
+            try:
+                row = meta._optilock_values(values)
+            except KeyError:  # a descriptor of somebody's own keeps a value elsewhere
+                pass
+            else:
+                note_all(instance, using, row)
+                return
+        fields = meta.concrete_fields
+    note(
+        instance,
+        using,
+        {
+            # Not every Django and database tells what the UPDATE computed.
+            field.attname: UNKNOWN
+            if updated and field.generated
+            else values.get(field.attname, UNKNOWN)
+            for field in fields
+            if names is None
+            or field.name in names
+            or field.attname in names
+            or field.generated
+        },
+    )
+
+
+def note_all(instance: models.Model, using: str | None, values: Sequence[Any]) -> None:
     """Do what ``note()`` does, with a value for each field of the model."""
-    if not _SCALARS.issuperset(map(type, values)):
+    if not SCALARS.issuperset(map(type, values)):
         values = [frozen(value) for value in values]
-    restore(instance, values, None if using is None else connections[using])
+    if using is None:
+        restore(instance, values)
+    else:
+        connection = connections[using]
+        rollback.set_until_rollback(connection, instance._state, _NAME, values)
 
 
 def recall(instance: models.Model) -> Loaded | None:
@@ -205,7 +269,7 @@ def is_merging(instance: models.Model) -> bool:
 def frozen(value: Any) -> Any:
     """Return the value, or a copy of it if it could be changed in place."""
     kind = type(value)
-    if kind in _SCALARS:
+    if kind in SCALARS:
         return value
     if kind is dict:
         return {key: frozen(item) for key, item in value.items()}

@@ -14,7 +14,7 @@ from django.db.models.deletion import Collector
 from optilock import memory
 from optilock.conflicts import changed_fields, save_merging
 from optilock.fields import IntegerVersionField, version_field
-from optilock.memory import UNKNOWN, recording
+from optilock.memory import recording
 from optilock.query import VersionedManager
 
 if TYPE_CHECKING:
@@ -239,46 +239,6 @@ class VersionedModel(models.Model):
                     )
                 },
             )
-
-    def _save_table(
-        self,
-        raw: bool = False,
-        cls: Any = None,
-        force_insert: Any = False,
-        force_update: bool = False,
-        using: str | None = None,
-        update_fields: Any = None,
-        **kwargs: Any,
-    ) -> bool:
-        updated: bool = super()._save_table(  # type: ignore[misc]
-            raw, cls, force_insert, force_update, using, update_fields, **kwargs
-        )
-        if self.remember_loaded:
-            values, fields = vars(self), cls._meta.local_concrete_fields
-            # Not every Django and database tells what the UPDATE computed.
-            saved = [
-                UNKNOWN
-                if updated and field.generated
-                else values.get(field.attname, UNKNOWN)
-                for field in fields
-            ]
-            if not update_fields and len(fields) == len(self._meta.concrete_fields):
-                memory.note_all(self, using, saved)
-            else:
-                memory.note(
-                    self,
-                    using,
-                    {
-                        field.attname: value
-                        for field, value in zip(fields, saved, strict=True)
-                        if not update_fields
-                        or field.name in update_fields
-                        or field.attname in update_fields
-                        or field.generated
-                        or isinstance(field, IntegerVersionField)
-                    },
-                )
-        return updated
 
 
 def _is_djangos(method: Any) -> bool:

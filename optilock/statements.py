@@ -25,6 +25,8 @@ from django.db.models.sql.compiler import SQLCompiler, SQLUpdateCompiler
 from django.db.models.sql.constants import ROW_COUNT
 from django.db.models.sql.where import WhereNode
 
+from optilock.memory import SCALARS
+
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
@@ -54,7 +56,6 @@ def is_plain(
     patched, in order to add a condition or to see what is written, has to be used.
     """
     query = base_qs.query
-    compiler = connection.ops.compiler("SQLUpdateCompiler")
     return (
         type(update) is MethodType
         and type(base_qs) is models.QuerySet
@@ -65,22 +66,52 @@ def is_plain(
         and not query.extra_tables
         and not query.is_sliced
         and not query.combinator
-        and _are_djangos(
+        and are_djangos(update.__func__)
+        and sends_as_usual(connection)
+    )
+
+
+def is_direct(
+    update: Callable[..., Any], save_table: Callable[..., Any], manager: Any
+) -> bool:
+    """Tell whether ``save_table(…)`` would only call ``update(base_qs, …)``.
+
+    Args:
+        update: the bound ``Model._do_update()``.
+        save_table: the bound ``Model._save_table()``.
+        manager: where that gets ``base_qs`` from.
+    """
+    return (
+        type(update) is MethodType
+        and type(save_table) is MethodType
+        and type(manager) is models.Manager
+        and are_djangos(
             update.__func__,
-            models.QuerySet.filter,
-            vars(models.QuerySet)["_update"],
-            UpdateQuery.get_compiler,
-            compiler.as_sql,
-            compiler.execute_sql,
-            SQLUpdateCompiler.as_sql,
-            SQLUpdateCompiler.execute_sql,
-            SQLCompiler.execute_sql,
+            save_table.__func__,
+            models.Manager.get_queryset,
+            models.QuerySet.using,
         )
     )
 
 
+def sends_as_usual(connection: BaseDatabaseWrapper) -> bool:
+    """Tell whether nobody has patched how Django makes and sends an ``UPDATE``."""
+    compiler = connection.ops.compiler("SQLUpdateCompiler")
+    return are_djangos(
+        models.QuerySet.filter,
+        vars(models.QuerySet)["_update"],
+        UpdateQuery.get_compiler,
+        compiler.as_sql,
+        compiler.execute_sql,
+        SQLUpdateCompiler.as_sql,
+        SQLUpdateCompiler.execute_sql,
+        SQLCompiler.execute_sql,
+    )
+
+
 @lru_cache(maxsize=32)
-def _are_djangos(*functions: Any) -> bool:
+def are_djangos(*functions: Any) -> bool:
+    """Tell whether these are functions as Django has defined them."""
     return all(
         type(function) is FunctionType
         # Not __module__, which functools.wraps() copies.
@@ -90,32 +121,27 @@ def _are_djangos(*functions: Any) -> bool:
 
 
 class RowUpdate:
-    """``base_qs.filter(pk=…, version=…)._update(…)``, for a plain ``base_qs``.
+    """``base_qs.filter(pk=…, version=…)._update(…)``, where ``base_qs`` is plain.
 
     Args:
         connection: where to.
-        base_qs: a queryset that ``is_plain()``.
+        lock: the version field, whose model's table it is.
         pk_val: the row's primary key.
-        lock: the version field.
         expected: the version the row must have.
         values: field, model and value of each column, without the version.
-        bump: the expression that raises the version.
     """
 
     def __init__(
         self,
         connection: BaseDatabaseWrapper,
-        base_qs: models.QuerySet[Any],
-        pk_val: Any,
         lock: Field,
+        pk_val: Any,
         expected: int,
         values: Sequence[tuple[Field, Any, Any]],
-        bump: Any,
     ) -> None:
         self.connection = connection
-        self.model = base_qs.model
+        self.model = lock.model
         self.values = values
-        self.bump = (lock, None, bump)
         self.row: tuple[tuple[Field, Any], ...] = (
             (self.model._meta.pk, pk_val),
             (lock, expected),
@@ -127,20 +153,25 @@ class RowUpdate:
         That is whether a row was updated, and from Django 6.0 on, which hands
         over the fields to read back, a list with an entry for each such row.
         """
-        statement = None if any(returning_fields) else self._plain_statement()
-        if statement is None:
-            compiler = self._compiler()
-            if returning_fields:
-                return compiler.execute_returning_sql(*returning_fields)
-            return compiler.execute_sql(ROW_COUNT) > 0
+        statement = None if any(returning_fields) else self.plain_statement()
+        if statement is not None:
+            updated = self.send(statement)
+            return [()] * updated if returning_fields else updated
+        compiler = self._compiler()
+        if returning_fields:
+            return compiler.execute_returning_sql(*returning_fields)
+        return compiler.execute_sql(ROW_COUNT) > 0
+
+    def send(self, statement: Statement) -> bool:
+        """Execute what ``plain_statement()`` returned; was there such a row?"""
         with self.connection.cursor() as cursor:
             cursor.execute(*statement)
-            count = cursor.rowcount
-        return [()] * count if returning_fields else count > 0
+            return bool(cursor.rowcount)
 
     def _compiler(self) -> Any:
         query = UpdateQuery(self.model)
-        query.add_update_fields([*self.values, self.bump])
+        _, (lock, _) = self.row
+        query.add_update_fields([*self.values, (lock, None, lock.next_version)])
         table = self.model._meta.db_table
         conditions: list[Any] = [
             field.get_lookup("exact")(field.get_col(table), value)
@@ -149,22 +180,24 @@ class RowUpdate:
         query.where = WhereNode(conditions)
         return query.get_compiler(self.connection.alias)
 
-    def _plain_statement(self) -> Statement | None:
+    def plain_statement(self) -> Statement | None:
         """Return SQL and parameters, ``None`` if a compiler is needed for them."""
         connection = self.connection
         names = [connection.ops.quote_name(self.model._meta.db_table)]
         params = []
         for field, _, value in self.values:
-            if (
+            if hasattr(field, "get_placeholder") or hasattr(
+                field, "get_placeholder_sql"
+            ):
+                return None
+            if type(value) not in SCALARS and (
                 hasattr(value, "resolve_expression")
                 or hasattr(value, "prepare_database_save")
-                or hasattr(field, "get_placeholder")
-                or hasattr(field, "get_placeholder_sql")
             ):
                 return None
             # As the compiler does.
             param = field.get_db_prep_save(value, connection=connection)
-            if hasattr(param, "as_sql"):
+            if type(param) not in SCALARS and hasattr(param, "as_sql"):
                 return None
             names.append(field.column)
             params.append(param)

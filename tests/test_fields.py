@@ -47,6 +47,7 @@ from testapp.models import (
 )
 
 from optilock import IntegerVersionField, RecordDeletedError, RecordModifiedError
+from optilock.fields import version_field
 
 pytestmark = pytest.mark.django_db(databases=["default", "other"])
 
@@ -1120,6 +1121,24 @@ def test_field_added_to_a_finished_class_locks_it(transactional_db):
         finally:
             with connection.schema_editor() as editor:
                 editor.delete_model(Late)
+
+
+@isolate_apps("testapp")
+def test_a_copy_on_a_table_of_records_holds_numbers_and_locks_nothing():
+    version = Account._meta.get_field("version")
+
+    class Record(models.Model):
+        version = copy.copy(Account._meta.get_field("version"))
+
+        class Meta:
+            app_label = "testapp"
+
+    assert version_field(Record) is None
+    assert Record._do_update == models.Model._do_update
+    assert Record._meta.get_field("version").deconstruct()[1] == (
+        "django.db.models.BigIntegerField"
+    )
+    assert version_field(Account) is version
 
 
 def test_save_leaves_no_trace_on_the_note_of_someone_else():

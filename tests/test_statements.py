@@ -8,7 +8,7 @@ from functools import wraps
 
 import pytest
 from django.db import DatabaseError, connection, connections, transaction
-from django.db.models import F, QuerySet, Value
+from django.db.models import F, Manager, Model, QuerySet, Value
 from django.db.models.functions import Upper
 from django.db.models.lookups import Exact
 from django.db.models.sql import UpdateQuery
@@ -224,6 +224,10 @@ def test_number_that_no_row_can_have_is_a_conflict():
         (UpdateQuery, "get_compiler"),
         (QuerySet, "filter"),
         (QuerySet, "_update"),
+        (QuerySet, "using"),
+        (Manager, "get_queryset"),
+        (Model, "_save_table"),
+        (Model, "_do_update"),
     ],
     ids=lambda part: getattr(part, "__name__", part),
 )
@@ -242,6 +246,33 @@ def test_patched_method_is_called(owner, name, monkeypatch):
     instance.save()
     assert calls
     assert models.LockedKinds.objects.get().version == 3
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("text", ["plain", Upper(Value("expression"))])
+def test_own_pre_save_is_asked_once(text):
+    instance = known(models.Ticking)
+    before, instance.text = instance.ticks, text
+    instance.save()
+    assert instance.ticks == models.Ticking.objects.get().ticks == before + 1
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("model", [models.TabledInFront, models.TabledBehind])
+def test_another_packages_save_table_is_called(model):
+    instance = known(model)
+    instance.save()
+    assert instance.tables == [model] * 3
+    assert model.objects.get().version == 3
+
+
+@pytest.mark.django_db
+def test_base_manager_of_ones_own_is_asked_for_the_row():
+    instance = known(models.Tenanted)
+    models.Tenanted.objects.update(tenant="theirs")
+    instance.refresh_from_db(from_queryset=models.Tenanted.objects.all())
+    with pytest.raises(RecordModifiedError):
+        instance.save()
 
 
 @pytest.mark.django_db

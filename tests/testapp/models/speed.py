@@ -125,3 +125,50 @@ class BorrowedKey(VersionedModel):
 
     named = models.OneToOneField("testapp.Named", models.CASCADE, primary_key=True)
     note = models.CharField(max_length=50, default="")
+
+
+class TickField(models.IntegerField):
+    """Counts how often it was asked for what to save."""
+
+    def pre_save(self, model_instance, add):
+        ticks = getattr(model_instance, self.attname) + 1
+        setattr(model_instance, self.attname, ticks)
+        return ticks
+
+
+class Ticking(VersionedModel):
+    ticks = TickField(default=0)
+    text = models.CharField(max_length=20, default="")
+
+
+class TableMixin(models.Model):
+    """Another package, that wants to know which tables are saved."""
+
+    class Meta:
+        abstract = True
+
+    def _save_table(self, *args, **kwargs):
+        self.tables = [*getattr(self, "tables", ()), args[1]]
+        return super()._save_table(*args, **kwargs)
+
+
+class TabledInFront(TableMixin, VersionedModel):
+    text = models.CharField(max_length=20, default="")
+
+
+class TabledBehind(VersionedModel, TableMixin):
+    text = models.CharField(max_length=20, default="")
+
+
+class TenantManager(models.Manager):
+    def get_queryset(self):
+        return super().get_queryset().filter(tenant="ours")
+
+
+class Tenanted(VersionedModel):
+    tenant = models.CharField(max_length=20, default="ours")
+
+    tenants = TenantManager()
+
+    class Meta:
+        base_manager_name = "tenants"
