@@ -1,9 +1,8 @@
-"""What every benchmark shares: databases, fair rounds, a table, JSON.
+"""What every benchmark shares: a command line, databases, fair rounds, tables, JSON.
 
-A benchmark module defines its ways of doing one thing as functions and hands
-them to ``run()``:
+A benchmark is a module with a function that yields tables; ``main()`` does the rest:
 
-    python -m benchmarks.save --database postgresql --json save-postgresql.json
+    python -m benchmarks.save --database sqlite postgresql --json save.json
 """
 
 from __future__ import annotations
@@ -11,25 +10,31 @@ from __future__ import annotations
 import argparse
 import gc
 import json
+import multiprocessing
 import os
 import platform
 import sqlite3
 import statistics
+import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 import django
 from django.conf import settings
 from django.db import connection
 from django.test.utils import setup_databases, teardown_databases
 
-Ways = dict[str, Callable[[], object]]
-
-_at_end = ExitStack()
+Way = Callable[[], object]
+Ways = dict[str, Way]
+W = TypeVar("W")
+T = TypeVar("T")
 
 DATABASES: dict[str, dict[str, Any]] = {
     # In memory: what is measured is the client, and a disk would hide it.
@@ -40,7 +45,6 @@ DATABASES: dict[str, dict[str, Any]] = {
         "HOST": os.environ.get("PGHOST", "127.0.0.1"),
         "USER": os.environ.get("PGUSER", "postgres"),
         "PASSWORD": os.environ.get("PGPASSWORD", ""),
-        "TEST": {"NAME": f"optilock_benchmarks_{os.getpid()}"},
     },
     "mariadb": {
         "ENGINE": "django.db.backends.mysql",
@@ -48,10 +52,6 @@ DATABASES: dict[str, dict[str, Any]] = {
         "HOST": os.environ.get("MYSQL_HOST", "127.0.0.1"),
         "USER": os.environ.get("MYSQL_USER", "root"),
         "PASSWORD": os.environ.get("MYSQL_PASSWORD", ""),
-        "TEST": {
-            "NAME": f"optilock_benchmarks_{os.getpid()}",
-            "CHARSET": "utf8mb4",
-        },
     },
 }
 PACKAGES = (
@@ -64,55 +64,96 @@ PACKAGES = (
     "mysqlclient",
 )
 
+_at_end = ExitStack()
 
-def run(
+
+@dataclass(frozen=True)
+class Plan:
+    """What the command line asks for."""
+
+    rounds: int
+    quick: bool
+
+
+@dataclass(frozen=True)
+class Table:
+    """One comparison: for each way a sample per round, the first way the yardstick."""
+
+    name: str
+    unit: str
+    samples: dict[str, list[float]]
+    notes: list[str] = field(default_factory=list)
+
+
+def main(
     title: str,
-    ways: Callable[[], dict[str, Ways]],
+    tables: Callable[[Plan], Iterable[Table]],
     *,
-    calls: int = 100,
-    rounds: int = 60,
+    rounds: int,
+    threads: bool = False,
 ) -> None:
     """Run a benchmark from the command line.
 
     Args:
-        title: what is measured, for the table and the JSON.
-        ways: called once the database is there. Returns, for each table to
-            print, the ways to compare; the first one is the yardstick.
-        calls: calls of one way in one round.
-        rounds: rounds; in each, every way has its turn.
+        title: what is measured, for the tables and the JSON.
+        tables: called once the database is there; yields the tables.
+        rounds: rounds if the command line doesn't say; in each, every way has
+            its turn.
+        threads: whether several threads write, each with its own connection.
     """
     parser = argparse.ArgumentParser(description=title)
-    parser.add_argument("--database", choices=DATABASES, default="sqlite")
-    parser.add_argument("--rounds", type=int, default=rounds)
-    parser.add_argument("--calls", type=int, default=calls)
-    parser.add_argument("--json", metavar="FILE", help="write every sample there")
+    parser.add_argument("--database", nargs="+", choices=DATABASES, default=["sqlite"])
+    parser.add_argument("--rounds", type=int, default=None, help=f"default: {rounds}")
+    parser.add_argument("--quick", action="store_true", help="only to see that it runs")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every sample")
     options = parser.parse_args()
-    with database(options.database):
-        groups = {
-            name: interleave(group, calls=options.calls, rounds=options.rounds)
-            for name, group in ways().items()
-        }
-        server = server_version()
-    for name, samples in groups.items():
-        heading = f"{title}, {name}" if name else title
-        print(f"\n{heading}: {options.database}, client CPU\n")
-        print(table(samples))
+    if options.rounds is None:
+        options.rounds = 2 if options.quick else rounds
+    if options.rounds < 2:
+        parser.error("--rounds has to be 2 or more: one round has no spread.")
+    result: dict[str, Any] = {
+        "title": title,
+        "machine": machine(),
+        "load_average": os.getloadavg()[0],
+        "python": platform.python_version(),
+        "packages": installed(),
+        "rounds": options.rounds,
+        "runs": [],
+    }
+    plan = Plan(rounds=options.rounds, quick=options.quick)
+    for name in options.database:
+        # Settings are for one database, so each has a process to itself.
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(1, mp_context=context) as process:
+            run = process.submit(measure, title, tables, plan, name, threads).result()
+        result["runs"].append(run)
     if options.json:
-        result = {
-            "title": title,
-            "database": options.database,
-            "server": server,
-            "python": platform.python_version(),
-            "packages": installed(),
-            "calls": options.calls,
-            "microseconds": groups,
-        }
-        with open(options.json, "w") as file:
-            json.dump(result, file, indent=1)
+        options.json.write_text(json.dumps(result) + "\n")
+
+
+def measure(
+    title: str,
+    tables: Callable[[Plan], Iterable[Table]],
+    plan: Plan,
+    name: str,
+    threads: bool,
+) -> dict[str, Any]:
+    """Run a benchmark on one database, and print its tables as they come."""
+    measured = []
+    with database(name, threads=threads):
+        for table in tables(plan):
+            print(f"\n{title}, {table.name}: {name}, {table.unit}\n")
+            print("\n".join([in_text(table.samples), *table.notes]), flush=True)
+            measured.append(asdict(table))
+        server = server_version()
+    for table in measured:
+        for values in table["samples"].values():
+            values[:] = [round(value, 4) for value in values]
+    return {"database": name, "server": server, "tables": measured}
 
 
 @contextmanager
-def database(name: str) -> Iterator[None]:
+def database(name: str, *, threads: bool = False) -> Iterator[None]:
     """Configure Django and make the tables, in a database of their own."""
     settings.configure(
         DATABASES={"default": DATABASES[name]},
@@ -125,13 +166,24 @@ def database(name: str) -> Iterator[None]:
         SECRET_KEY="nothing is signed with it",  # noqa: S106
         USE_TZ=True,
     )
+    default = settings.DATABASES["default"]
+    if name != "sqlite":
+        default["TEST"] = {"NAME": f"optilock_benchmarks_{os.getpid()}"}
+    elif threads:
+        # Connections of their own need a file, and writers that wait in turn.
+        folder = tempfile.TemporaryDirectory()
+        _at_end.callback(folder.cleanup)
+        default["TEST"] = {"NAME": str(Path(folder.name) / "benchmarks.sqlite3")}
+        default["OPTIONS"] = {
+            "transaction_mode": "IMMEDIATE",
+            "timeout": 60,
+            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL",
+        }
     django.setup()
     old = setup_databases(verbosity=0, interactive=False)
-    try:
+    _at_end.callback(teardown_databases, old, verbosity=0)
+    with _at_end:
         yield
-    finally:
-        _at_end.close()
-        teardown_databases(old, verbosity=0)
 
 
 def at_end(function: Callable[[], object]) -> None:
@@ -139,70 +191,115 @@ def at_end(function: Callable[[], object]) -> None:
     _at_end.callback(function)
 
 
-def working(ways: Ways) -> Ways:
-    """Leave out, and name, those that fail here, such as with this Django."""
-    kept: Ways = {}
-    for name, way in ways.items():
-        try:
-            way()
-        except Exception as error:
-            print(f"{name} is left out: {type(error).__name__}: {error}")
-        else:
-            kept[name] = way
-    return kept
-
-
-def interleave(ways: Ways, *, calls: int, rounds: int) -> dict[str, list[float]]:
-    """Return the CPU microseconds of one call, one sample per round.
+def interleave(
+    ways: Mapping[str, W], rounds: int, sample: Callable[[W], T]
+) -> dict[str, list[T]]:
+    """Return a sample of each way per round.
 
     In each round every way has its turn, so that a busy moment of the machine
     hits them all; whoever begins changes from round to round.
     """
-    samples: dict[str, list[float]] = {name: [] for name in ways}
+    samples: dict[str, list[T]] = {name: [] for name in ways}
     order = list(ways)
-    for way in ways.values():
-        for _ in range(20):
-            way()
+    gc.freeze()  # so that collecting before each sample is quick
     for _ in range(rounds):
         for name in order:
-            way = ways[name]
-            gc.collect()
-            gc.disable()
-            try:
-                start = time.process_time_ns()
-                for _ in range(calls):
-                    way()
-                elapsed = time.process_time_ns() - start
-            finally:
-                gc.enable()
-            samples[name].append(elapsed / calls / 1000)
+            samples[name].append(sample(ways[name]))
         order.append(order.pop(0))
     return samples
 
 
+def cpu(
+    plan: Plan,
+    name: str,
+    ways: Ways,
+    *,
+    calls: int = 100,
+    notes: Iterable[str] = (),
+) -> Table:
+    """Compare the CPU time of one call; a sample is the mean of some calls."""
+    calls = 2 if plan.quick else calls
+    for way in ways.values():
+        for _ in range(min(calls, 20)):
+            way()
+    samples = interleave(
+        ways, plan.rounds, lambda way: 1_000_000 * seconds(way, calls=calls)
+    )
+    return Table(name, "µs of client CPU", samples, list(notes))
+
+
+def seconds(
+    way: Way, *, calls: int = 1, clock: Callable[[], float] = time.process_time
+) -> float:
+    """Return the time of one call, without the garbage collector's."""
+    gc.collect()
+    gc.disable()
+    try:
+        start = clock()
+        for _ in range(calls):
+            way()
+        return (clock() - start) / calls
+    finally:
+        gc.enable()
+
+
+def working(ways: Ways) -> tuple[Ways, list[str]]:
+    """Return the ways that work here, such as with this Django, and what failed."""
+    kept: Ways = {}
+    notes = []
+    for name, way in ways.items():
+        try:
+            way()
+        except Exception as error:
+            notes.append(f"{name} is left out: {type(error).__name__}: {error}")
+        else:
+            kept[name] = way
+    return kept, notes
+
+
+def quartiles(values: list[float]) -> list[float]:
+    """Return where the middle half begins, the median, and where it ends."""
+    return statistics.quantiles(values, n=4, method="inclusive")
+
+
 def ratios(samples: dict[str, list[float]], name: str) -> list[float]:
-    """Return a way's time over the yardstick's, round by round."""
+    """Return what a way took over what the yardstick took, round by round."""
     yardstick = next(iter(samples.values()))
     return [
         mine / theirs for mine, theirs in zip(samples[name], yardstick, strict=True)
     ]
 
 
-def table(samples: dict[str, list[float]]) -> str:
-    """Return a Markdown table: medians, the middle half of the rounds, ratios."""
+def in_text(samples: dict[str, list[float]]) -> str:
+    """Return a table: medians, ratios, and the middle half of the rounds of both."""
     width = max(len(name) for name in samples)
     lines = [
-        f"| {'way':{width}} | median µs |   middle half   | ratio | middle half |",
-        f"|{'-' * (width + 2)}|----------:|----------------:|------:|------------:|",
+        f"| {'way':{width}} |   median |    middle half    | ratio | middle half |",
+        f"|{'-' * (width + 2)}|---------:|------------------:|------:|------------:|",
     ]
     for name, values in samples.items():
-        low, middle, high = statistics.quantiles(values, n=4)
-        r_low, r_middle, r_high = statistics.quantiles(ratios(samples, name), n=4)
+        low, middle, high = map(number, quartiles(values))
+        r_low, r_middle, r_high = quartiles(ratios(samples, name))
         lines.append(
-            f"| {name:{width}} | {middle:9.1f} | {f'{low:.1f}-{high:.1f}':>15} "
+            f"| {name:{width}} | {middle:>8} | {f'{low}-{high}':>17} "
             f"| {r_middle:5.2f} | {f'{r_low:.2f}-{r_high:.2f}':>11} |"
         )
     return "\n".join(lines)
+
+
+def number(value: float) -> str:
+    """Return a number with three digits that count, or all before the point."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def machine() -> str:
+    processor = platform.processor() or platform.machine()
+    information = Path("/proc/cpuinfo")
+    if information.exists():
+        for line in information.read_text().splitlines():
+            if line.startswith("model name"):
+                processor = line.partition(":")[2].strip()
+    return f"{os.cpu_count()} cores of {processor}, {platform.system()}"
 
 
 def installed() -> dict[str, str]:

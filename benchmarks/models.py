@@ -72,14 +72,6 @@ class LockedChild(LockedParent):
     note = models.CharField(max_length=100, default="")
 
 
-def _forty_fields() -> dict[str, models.Field]:
-    fields = {
-        f"text{i}": models.CharField(max_length=50, default="x") for i in range(20)
-    }
-    numbers = {f"number{i}": models.IntegerField(default=i) for i in range(20)}
-    return fields | numbers
-
-
 FortyFields = type(
     "FortyFields",
     (models.Model,),

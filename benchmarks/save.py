@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import count
 from typing import Any
 
@@ -11,37 +11,53 @@ from django.db import connection, models, transaction
 from benchmarks import harness
 
 
-def ways() -> dict[str, harness.Ways]:
+def tables(plan: harness.Plan) -> Iterator[harness.Table]:
     from benchmarks import models as our
 
-    contenders: harness.Ways = {
-        "Django, no lock": saving(our.Unlocked),
-        "optilock": saving(our.Locked),
-        "optilock, the field alone": saving(our.LockedByField),
-        "filter().update(F() + 1)": hand_written(),
-    }
+    others: harness.Ways = {"filter().update(F() + 1)": hand_written()}
     if hasattr(our, "DjangoConcurrency"):
-        contenders["django-concurrency"] = saving(our.DjangoConcurrency)
+        others["django-concurrency"] = saving(our.DjangoConcurrency)
     if hasattr(our, "DjangoOptimisticLock"):
-        contenders["django-optimistic-lock"] = saving(our.DjangoOptimisticLock)
+        others["django-optimistic-lock"] = saving(our.DjangoOptimisticLock)
     if way := sqlalchemy():
-        contenders["SQLAlchemy version_id_col"] = way
-    contenders["floor: cursor.execute()"] = finished_statement()
-    return {
-        "six fields": harness.working(contenders),
-        "two tables": {
-            "Django, no lock": saving(our.UnlockedChild),
-            "optilock": saving(our.LockedChild),
+        others["SQLAlchemy version_id_col"] = way
+    others, notes = harness.working(others)
+    yield harness.cpu(
+        plan,
+        "six fields",
+        {
+            "Django, no lock": saving(our.Unlocked),
+            "optilock": saving(our.Locked),
+            "optilock, the field alone": saving(our.LockedByField),
+            **others,
+            "floor: cursor.execute()": finished_statement(),
         },
-        "forty fields": {
-            "Django, no lock": saving(our.UnlockedWide, "text0"),
-            "optilock": saving(our.LockedWide, "text0"),
-        },
-        "six fields in atomic()": {
+        notes=notes,
+    )
+    yield harness.cpu(
+        plan,
+        "six fields in atomic()",
+        {
             "Django, no lock": in_atomic(saving(our.Unlocked)),
             "optilock": in_atomic(saving(our.Locked)),
         },
-    }
+    )
+    yield harness.cpu(
+        plan,
+        "two tables",
+        {
+            "Django, no lock": saving(our.UnlockedChild),
+            "optilock": saving(our.LockedChild),
+        },
+    )
+    yield harness.cpu(
+        plan,
+        "forty fields",
+        {
+            "Django, no lock": saving(our.UnlockedWide, "text0"),
+            "optilock": saving(our.LockedWide, "text0"),
+        },
+    )
 
 
 def new_names() -> Iterator[str]:
@@ -50,7 +66,7 @@ def new_names() -> Iterator[str]:
 
 def saving(
     model: type[models.Model], field: str = "owner", **options: Any
-) -> Callable[[], object]:
+) -> harness.Way:
     """Return a function that changes one field and saves."""
     created = model._default_manager.create()
     instance = model._default_manager.get(pk=created.pk)
@@ -63,7 +79,7 @@ def saving(
     return way
 
 
-def in_atomic(way: Callable[[], object]) -> Callable[[], object]:
+def in_atomic(way: harness.Way) -> harness.Way:
     def inside() -> None:
         with transaction.atomic():
             way()
@@ -71,7 +87,7 @@ def in_atomic(way: Callable[[], object]) -> Callable[[], object]:
     return inside
 
 
-def hand_written(fields: list[str] | None = None) -> Callable[[], object]:
+def hand_written(fields: list[str] | None = None) -> harness.Way:
     from benchmarks.models import HandWritten
 
     manager = HandWritten._default_manager
@@ -95,7 +111,7 @@ def hand_written(fields: list[str] | None = None) -> Callable[[], object]:
     return way
 
 
-def finished_statement() -> Callable[[], object]:
+def finished_statement() -> harness.Way:
     """No ORM at all: Django's cursor and a statement that is ready."""
     from benchmarks.models import Locked
 
@@ -123,7 +139,7 @@ def finished_statement() -> Callable[[], object]:
     return way
 
 
-def sqlalchemy() -> Callable[[], object] | None:
+def sqlalchemy() -> harness.Way | None:
     """SQLAlchemy writes what has changed, which is one column, and commits."""
     try:
         import sqlalchemy as sa
@@ -179,4 +195,4 @@ def sqlalchemy() -> Callable[[], object] | None:
 
 
 if __name__ == "__main__":
-    harness.run("save()", ways)
+    harness.main("save()", tables, rounds=60)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 
 from django.db.models import Model, Value
 
@@ -10,22 +10,28 @@ from benchmarks import harness
 from benchmarks.save import new_names, saving
 
 
-def ways() -> dict[str, harness.Ways]:
+def tables(plan: harness.Plan) -> Iterator[harness.Table]:
     from benchmarks import models
 
-    return {
-        "a value is an expression": {
+    yield harness.cpu(
+        plan,
+        "a value is an expression",
+        {
             "Django, no lock": saving_expression(models.Unlocked),
             "optilock": saving_expression(models.Locked),
         },
-        "another _do_update() in the chain": {
+    )
+    yield harness.cpu(
+        plan,
+        "another _do_update() in the chain",
+        {
             "Django, no lock": saving(models.Unlocked),
             "optilock": saving(models.LockedBehindAnother),
         },
-    }
+    )
 
 
-def saving_expression(model: type[Model]) -> Callable[[], object]:
+def saving_expression(model: type[Model]) -> harness.Way:
     instance = model._default_manager.create()
     instance.refresh_from_db()
     names = new_names()
@@ -38,4 +44,4 @@ def saving_expression(model: type[Model]) -> Callable[[], object]:
 
 
 if __name__ == "__main__":
-    harness.run("save(), compiled", ways)
+    harness.main("save(), compiled", tables, rounds=60)
