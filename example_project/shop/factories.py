@@ -8,6 +8,14 @@ from factory.django import DjangoModelFactory
 
 from shop import models
 
+NOTES = [
+    "",
+    "Leave it with the neighbours.",
+    "Not before the 24th.",
+    "Call at the gate.",
+]
+COMMENTS = ["", "", "signed, please", "hardback if there is one", "a second-hand one"]
+
 
 class BookFactory(DjangoModelFactory):
     class Meta:
@@ -47,6 +55,36 @@ class PlayerFactory(DjangoModelFactory):
         model = models.Player
 
     name = factory.Faker("first_name")
+
+
+class OrderFactory(DjangoModelFactory):
+    class Meta:
+        model = models.Order
+
+    number = factory.Sequence(lambda n: str(1001 + n))
+    customer = factory.Faker("name")
+    gift = factory.Faker("boolean", chance_of_getting_true=25)
+    amount = factory.Faker("pydecimal", min_value=10, max_value=90, right_digits=2)
+    note = factory.Faker("random_element", elements=NOTES)
+
+
+class LineFactory(DjangoModelFactory):
+    class Meta:
+        model = models.Line
+
+    order = factory.SubFactory(OrderFactory)
+    book = factory.SubFactory(BookFactory)
+    quantity = factory.Faker("random_int", min=1, max=3)
+    comment = factory.Faker("random_element", elements=COMMENTS)
+
+
+class ArticleFactory(DjangoModelFactory):
+    class Meta:
+        model = models.Article
+
+    title = factory.Sequence(lambda n: f"Article {n}")
+    slug = factory.Sequence(lambda n: f"article-{n}")
+    text = factory.Faker("text", max_nb_chars=1000)
 
 
 class UnlockedBookFactory(BookFactory):

@@ -1,4 +1,4 @@
-"""What the example's stories are about; every row is locked by its version."""
+"""What the example sells, counts and writes; every row is locked by its version."""
 
 from __future__ import annotations
 
@@ -52,3 +52,56 @@ class Player(VersionedModel):
 
     def __str__(self) -> str:
         return self.name
+
+
+class Order(VersionedModel):
+    class Status(models.TextChoices):
+        NEW = "new", "New"
+        PAID = "paid", "Paid"
+        SHIPPED = "shipped", "Shipped"
+        CANCELLED = "cancelled", "Cancelled"
+
+    class Currency(models.TextChoices):
+        EUR = "EUR", "Euro"
+        USD = "USD", "US dollar"
+
+    # 30 of mine and dollars of theirs is a price that nobody meant.
+    merge_together = [("amount", "currency")]
+
+    number = models.CharField(max_length=20, unique=True)
+    customer = models.CharField(max_length=100)
+    status = models.CharField(max_length=10, choices=Status, default=Status.NEW)
+    gift = models.BooleanField(default=False)
+    amount = models.DecimalField(max_digits=8, decimal_places=2, default=0)
+    currency = models.CharField(max_length=3, choices=Currency, default=Currency.EUR)
+    note = models.TextField(blank=True)
+
+    def __str__(self) -> str:
+        return self.number
+
+
+class Line(VersionedModel):
+    """One line of an order, with a version of its own."""
+
+    order = models.ForeignKey(Order, models.CASCADE, related_name="lines")
+    book = models.ForeignKey(Book, models.PROTECT, related_name="lines")
+    quantity = models.PositiveIntegerField(default=1)
+    comment = models.CharField(max_length=100, blank=True)
+
+    def __str__(self) -> str:
+        return str(self.book)
+
+
+class Article(VersionedModel):
+    """A long text, on which several people work."""
+
+    # Whoever saves a stale article in a program keeps what others wrote elsewhere.
+    on_conflict = "merge"
+
+    title = models.CharField(max_length=100)
+    slug = models.SlugField(unique=True)
+    published = models.BooleanField(default=False)
+    text = models.TextField()
+
+    def __str__(self) -> str:
+        return self.title

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from django.contrib.auth import get_user_model
+from django.conf import settings
+from django.contrib.auth.models import Permission, User
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.db import OperationalError, connection, transaction
 
 from shop import factories
-from shop.models import Book
+from shop.models import Article, Book, Order
 
 PASSWORD = "optilock"  # noqa: S105 -- printed below, for a server on one's own machine
+TEXTS = Path(__file__).parent.parent.parent / "texts"
 
 
 class Command(BaseCommand):
@@ -25,21 +28,20 @@ class Command(BaseCommand):
         try:
             with _all_or_no_file():
                 call_command("migrate", verbosity=0, interactive=False)
-                # What somebody has changed since the last time stays.
-                if not Book.objects.exists():
-                    _fill()
+                _fill()
         except OperationalError as error:
             raise CommandError(
                 f"The database can't be used: {error}\n"
                 f"It is what DATABASE_URL says. Start its server and make the "
                 f"database, or unset DATABASE_URL to use SQLite."
             ) from error
+        login = f"users alice and bob, password {PASSWORD}"
         self.stdout.write(
             f"To provoke conflicts in the browser:\n"
             f"  python example_project/manage.py runserver\n"
             f"  http://127.0.0.1:8000/        the shop, a page per story\n"
-            f"  http://127.0.0.1:8000/admin/  users alice and bob, password "
-            f"{PASSWORD}"
+            f"  http://127.0.0.1:8000/admin/  "
+            f"{login if settings.DEBUG else 'with users of your own: DEBUG is off'}"
         )
 
 
@@ -59,6 +61,18 @@ def _all_or_no_file() -> Iterator[None]:
 
 @transaction.atomic
 def _fill() -> None:
+    """Add what isn't there. What somebody has changed since the last time stays."""
+    if not Book.objects.exists():
+        _fill_stories()
+    if not Order.objects.exists():
+        _fill_orders()
+    if not Article.objects.exists():
+        _fill_articles()
+    if settings.DEBUG:  # everybody knows their password
+        _add_users()
+
+
+def _fill_stories() -> None:
     for title, author, price, stock in [
         ("The Left Hand of Darkness", "Ursula K. Le Guin", "12.90", 3),
         ("Invisible Cities", "Italo Calvino", "11.50", 1),
@@ -72,7 +86,31 @@ def _fill() -> None:
         contestant = factories.ContestantFactory(name=name)
         factories.PaymentFactory.create_batch(3, contestant=contestant)
     factories.PlayerFactory(name="Robin", coins=20)
-    users = get_user_model().objects
+
+
+def _fill_orders() -> None:
+    books = list(Book.objects.all())
+    new, paid, shipped, _ = Order.Status
+    for number, status in enumerate(4 * [shipped] + 4 * [paid] + 4 * [new], 1001):
+        order = factories.OrderFactory(number=str(number), status=status)
+        lines = [
+            factories.LineFactory(order=order, book=book)
+            for book in random.sample(books, min(len(books), random.randint(2, 4)))
+        ]
+        order.amount = sum(line.quantity * line.book.price for line in lines)
+        order.save()
+
+
+def _fill_articles() -> None:
+    for file in sorted(TEXTS.glob("*.txt")):
+        title, text = file.read_text(encoding="utf-8").strip().split("\n\n", 1)
+        factories.ArticleFactory(title=title, slug=file.stem, published=True, text=text)
+
+
+def _add_users() -> None:
+    """Add two people who may edit everything in the shop, and nothing else."""
+    may = Permission.objects.filter(content_type__app_label="shop")
     for name in ("alice", "bob"):
-        if not users.filter(username=name).exists():
-            users.create_superuser(name, password=PASSWORD)
+        if not User.objects.filter(username=name).exists():
+            user = User.objects.create_user(name, password=PASSWORD, is_staff=True)
+            user.user_permissions.set(may)
