@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -42,6 +42,7 @@ TOO_OLD = _(
 )
 DELETED = _("This was deleted while you were editing. Nothing was saved.")
 KEY_CHANGED = _("This identifies what is being edited, and can't be changed here.")
+NO_ACTION = _("No action was chosen, and nothing was saved yet.")
 CHOOSE_FILE_AGAIN = _("Choose the file again: a browser can't keep it.")
 
 
@@ -54,10 +55,15 @@ class _Token(forms.BoundField):
         return self.field.sign()
 
 
+class _TokenInput(forms.HiddenInput):
+    class Media:
+        js = ("optilock/token.js",)
+
+
 class TokenField(forms.CharField):
     """A hidden input that always renders a new token."""
 
-    widget = forms.HiddenInput
+    widget = _TokenInput
     bound_field_class = _Token
 
     def __init__(self, sign: Callable[[], str]) -> None:
@@ -132,13 +138,14 @@ class FormConflict(Conflict):
             mine={name: Typed(form, name, form.typed(name)) for name in names},
             theirs=None if locked is None else theirs,
             together=form.conflict_groups,
-            same=_same,
+            same=self._same,
             instance=form.instance,
             expected_version=opened.version,
         )
         for name in form.lost_files:  # neither here any more nor given up
             self._changes[name] = replace(self[name], state=FieldState.COLLIDING)
         self.current_version = version
+        self._was_told = ROW in opened.shown
         self.question = self._question(opened)
         self.answer = ""
         if self.question and opened.shown.get(ROW, ROW) == version:
@@ -146,6 +153,18 @@ class FormConflict(Conflict):
             if self.deleted and self.answer not in self._answers_if_deleted():
                 self.answer = ""
         self.decisions = self._decisions_about(opened)
+
+    def _same(self, field: Any, one: Any, other: Any) -> bool:
+        if isinstance(one, Opened):
+            if isinstance(other, Typed):
+                return not self.form.has_typed(other.name, one.frozen)
+            if tokens.freeze(field, other) == one.frozen:
+                return True
+            # Whoever saves a form has it change texts they haven't touched.
+            strips = getattr(self.form.fields[field.name], "strip", False)
+            return strips and tokens.is_typed(field, other, one.frozen)
+        typed, saved = (one, other) if isinstance(one, Typed) else (other, one)
+        return not self.form.differs(typed.name, saved)
 
     def _question(self, opened: tokens.Row) -> str:
         if self.deleted:
@@ -198,6 +217,12 @@ class FormConflict(Conflict):
         return [name for name in self.collisions if name not in self.decisions]
 
     @property
+    def vanished(self) -> bool:
+        """Whether the row is gone, was left alone here, and that is news."""
+        left_alone = not self.question and not self.form.is_marked_for_deletion
+        return self.deleted and left_alone and not self._was_told
+
+    @property
     def merged(self) -> list[str]:
         """The names of the fields that keep what somebody else saved."""
         return self.names(FieldState.THEIRS)
@@ -228,16 +253,16 @@ class FormConflict(Conflict):
         if self.question:
             return not self.answer
         alone = self.too_old and not self.form.formset
-        return bool(alone or self.undecided or (self.form.ask_always and self.merged))
+        return bool(alone or self.undecided or (self.form.ask_always and self._is_news))
 
-
-def _same(field: Any, one: Any, other: Any) -> bool:
-    if isinstance(one, Opened):
-        if isinstance(other, Typed):
-            return not other.form.has_typed(other.name, one.frozen)
-        return bool(tokens.freeze(field, other) == one.frozen)
-    typed, saved = (one, other) if isinstance(one, Typed) else (other, one)
-    return not typed.form.differs(typed.name, saved)
+    @property
+    def _is_news(self) -> bool:
+        """Whether something was merged that concerns who is saving."""
+        formset = self.form.formset
+        if formset and not formset.is_one_thing:
+            touched = (FieldState.MINE, FieldState.SAME, FieldState.COLLIDING)
+            return bool(self.merged and self.names(*touched))
+        return bool(self.merged or self.vanished)
 
 
 class VersionedFormMixin(_Any):  # type: ignore[misc]  # see _Any
@@ -263,6 +288,8 @@ class VersionedFormMixin(_Any):  # type: ignore[misc]  # see _Any
     formset: Any = None
     #: Whether the form is for a row that isn't there any more.
     is_gone = False
+    #: Whether it is to be shown again, whatever is in it.
+    on_hold = False
     #: Whether it can then be saved again as a new one.
     can_restore = False
 
@@ -309,7 +336,9 @@ class VersionedFormMixin(_Any):  # type: ignore[misc]  # see _Any
     def next_row(self) -> tokens.Row:
         """Return the row as the page that is being rendered shows it."""
         if self.is_bound and self.conflict and self.conflict.deleted:
-            return replace(self.opened, shown={ROW: None})
+            # An answer counts only where there was a question.
+            told = None if self.conflict.question else ROW
+            return replace(self.opened, shown={ROW: told})
         if self.is_bound and self._locked is None:  # wasn't validated, or is gone
             return self.opened
         base = {
@@ -368,6 +397,8 @@ class VersionedFormMixin(_Any):  # type: ignore[misc]  # see _Any
         # super() can't switch it off, and sees the merged values.
         if self.is_versioned or self.is_gone:
             self._compare()
+        if self.on_hold:
+            self.add_error(None, NO_ACTION)
         super()._clean_form()
 
     def _compare(self) -> None:
@@ -382,12 +413,14 @@ class VersionedFormMixin(_Any):  # type: ignore[misc]  # see _Any
             or conflict.is_open
             or conflict.collisions
             or conflict.dropped
+            or conflict.vanished
         ):
             self.conflict = conflict
         for name in conflict.dropped:
             self._take(name)
         if conflict.question == "deleting" and conflict.answer == "theirs":
             self.cleaned_data[DELETION_FIELD_NAME] = False
+            self._taken.add(DELETION_FIELD_NAME)
         self.changed_data = [] if locked is None else self._names_to_save()
         for name in self.lost_files:
             if conflict.decisions.get(name) == "mine":
@@ -520,9 +553,17 @@ class VersionedFormSetMixin(_Any):  # type: ignore[misc]  # see _Any
     Attributes:
         can_restore: whether a row that somebody else deleted can be saved again
             as a new one.
+        is_one_thing: whether the rows are parts of one thing, so that with
+            ``ask_always`` those nobody touched here are asked about as well.
+        added: once the formset is validated, the rows that somebody else has
+            added since; there are no forms for them.
     """
 
     can_restore = True
+    is_one_thing = True
+    added: Sequence[models.Model] = ()
+    #: Whether it is to be shown again, whatever is in it.
+    on_hold = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -542,6 +583,11 @@ class VersionedFormSetMixin(_Any):  # type: ignore[misc]  # see _Any
             form.fields[TOKEN] = TokenField(self._sign)
         return form
 
+    @property
+    def media(self) -> forms.Media:
+        media: forms.Media = super().media + self.management_form.media
+        return media
+
     @cached_property
     def token(self) -> tokens.Token | None:
         """The token that was posted, ``None`` if there is none to be trusted."""
@@ -552,6 +598,7 @@ class VersionedFormSetMixin(_Any):  # type: ignore[misc]  # see _Any
 
     def _sign(self) -> str:
         rows = {str(form.instance.pk): form.next_row() for form in self.initial_forms}
+        rows |= {str(row.pk): tokens.look(row) for row in self.added}  # once is enough
         if self.token and self.conflicts:
             # Whoever is to be named did it after the page was first opened.
             return tokens.Token(rows, self.token.loaded).sign(self.model)
@@ -581,13 +628,20 @@ class VersionedFormSetMixin(_Any):  # type: ignore[misc]  # see _Any
     def full_clean(self) -> None:
         if self.is_bound and self.is_versioned:
             self._locked_rows = self._lock_rows()
+            if self.token:
+                known = self.token.rows
+                self.added = [r for r in self.get_queryset() if str(r.pk) not in known]
         super().full_clean()
         if not self.is_bound or not self.is_versioned:
             return
         # Here rather than in clean(), which may forget to call super().
+        if self.on_hold:
+            self._add_error(NO_ACTION, "on_hold")
         if self.token is None and self.initial_forms:
             self._add_error(TOO_OLD, "too_old")
-        elif any(conflict.is_open for conflict in self.conflicts):
+        elif any(conflict.is_open for conflict in self.conflicts) or (
+            self.added and self.form.ask_always
+        ):
             self._add_error(CONFLICT, "conflict")
         # Django pairs forms with rows by position when it renders errors. Rows
         # may have come and gone since.
@@ -618,16 +672,15 @@ class VersionedFormSetMixin(_Any):  # type: ignore[misc]  # see _Any
         return [form.conflict for form in self.initial_forms if form.conflict]
 
     def save_new_objects(self, commit: bool = True) -> list[models.Model]:
-        saved: list[models.Model] = super().save_new_objects(commit)
+        super().save_new_objects(commit)
         for form in self.initial_forms:
             conflict = form.conflict
             if form.is_gone and conflict and conflict.answer == "mine":
                 prepare_as_new(form.instance)
-                saved.append(self.save_new(form, commit=commit))
-                self.new_objects.append(form.instance)
+                self.new_objects.append(self.save_new(form, commit=commit))
                 if not commit:
                     self.saved_forms.append(form)
-        return saved
+        return list(self.new_objects)
 
 
 class VersionedModelFormSet(VersionedFormSetMixin, forms.BaseModelFormSet):  # type: ignore[type-arg]  # not generic at run time

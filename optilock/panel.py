@@ -6,6 +6,7 @@ import datetime
 import difflib
 import json
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,12 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.text import capfirst
 from django.utils.timesince import timesince
-from django.utils.translation import gettext, ngettext
+from django.utils.translation import (
+    get_language_bidi,
+    gettext,
+    ngettext,
+    ngettext_lazy,
+)
 
 from optilock import tokens
 from optilock.conflicts import UNKNOWN, FieldState
@@ -31,11 +37,33 @@ if TYPE_CHECKING:
 LONG = 300
 #: How much of what is the same is shown around a difference.
 AROUND = 60
+#: Up to this many words, there is time to find the best differences.
+FEW_WORDS = 3_000
 #: Beyond this many words, looking for differences would take too long.
 MANY_WORDS = 20_000
 
+# Django's own words for a length of time have the wrong case in front of "ago" in
+# some languages.
+_AGO: dict[str, Any] = {
+    "year": ngettext_lazy("%(num)d year ago", "%(num)d years ago", "num"),
+    "month": ngettext_lazy("%(num)d month ago", "%(num)d months ago", "num"),
+    "week": ngettext_lazy("%(num)d week ago", "%(num)d weeks ago", "num"),
+    "day": ngettext_lazy("%(num)d day ago", "%(num)d days ago", "num"),
+    "hour": ngettext_lazy("%(num)d hour ago", "%(num)d hours ago", "num"),
+    "minute": ngettext_lazy("%(num)d minute ago", "%(num)d minutes ago", "num"),
+}
+
 # Languages that are written without spaces are compared by the character.
-_WORDS = re.compile(r"[\u3040-\u9fff]|[^\W\u3040-\u9fff]+|\s+|.", re.DOTALL)
+# To Python, the vowel signs and joiners inside an Arabic or Hindi word are no part of
+# it: a word goes on with whatever isn't a space or punctuation.
+_WORDS = re.compile(
+    r"[\u3040-\u9fff]"
+    r"|[^\W\u3040-\u9fff]"
+    r"(?:[^\W\u3040-\u9fff]"
+    r"|[^\w\s\x00-\xbf،؛؟।॥\u2010-\u206f\u3000-\u9fff\uff00-\uff0f])*"
+    r"|\s+|.",
+    re.DOTALL,
+)
 
 
 @dataclass(frozen=True)
@@ -55,7 +83,11 @@ class Author:
 
 def tell_who(subject: Any, author: Author, *, deleted: bool = False) -> str:
     """Return a sentence that says who changed something, and when."""
-    values = {"object": subject, "user": author.name, "when": _ago(author.when)}
+    values = {
+        "object": isolate(subject),
+        "user": isolate(author.name),
+        "when": _ago(author.when),
+    }
     if deleted and author.name:
         sentence = gettext("%(user)s deleted “%(object)s” %(when)s.")
     elif deleted:
@@ -71,10 +103,25 @@ def tell_who(subject: Any, author: Author, *, deleted: bool = False) -> str:
     return sentence % values
 
 
+def isolate(value: Any) -> str:
+    """Return a value as text for a sentence that may run the other way.
+
+    Without the invisible characters around it (Unicode's FSI and PDI), a name in
+    Latin letters would take the punctuation of an Arabic sentence with it.
+    """
+    text = str(value)
+    if text and (
+        get_language_bidi()
+        or any(unicodedata.bidirectional(char) in ("R", "AL") for char in text)
+    ):
+        return f"\u2068{text}\u2069"
+    return text
+
+
 def _ago(when: datetime.datetime | None) -> str:
     if when is None or timezone.now() - when < datetime.timedelta(minutes=1):
         return gettext("a moment ago")
-    return gettext("%(time)s ago") % {"time": timesince(when, depth=1)}
+    return timesince(when, time_strings=_AGO, depth=1)
 
 
 def render(
@@ -82,6 +129,7 @@ def render(
     *,
     subject: Any,
     author: Author = Author(),
+    added: Iterable[models.Model] = (),
     **context: Any,
 ) -> SafeString:
     """Return the conflicts of a page as HTML, for inside its form.
@@ -90,23 +138,27 @@ def render(
         conflicts: that of the page's own form first, if there is one.
         subject: the object the page is about.
         author: who changed it.
+        added: rows that somebody else has added, for which there are no forms.
         context: more for the template, as ``reload_url``.
     """
     conflicts = list(conflicts)
     sections = [_section(conflict) for conflict in conflicts]
     deleted = any(c.deleted and not c.form.formset for c in conflicts)
     count = sum(section["count"] for section in sections)
-    merged = sum(len(section["merged"]) for section in sections)
+    came = [row_title(row) for row in added]
+    merged = sum(len(s["merged"]) + s["vanished"] for s in sections) + len(came)
     return render_to_string(
         "optilock/conflict.html",
         {
             "sections": sections,
             "count": count,
             "merged": merged,
+            "added": came,
             "deleted": deleted,
             "too_old": any(c.too_old for c in conflicts),
             "who": tell_who(subject, author, deleted=deleted),
-            "user": "" if author.is_self else author.name,
+            "is_self": author.is_self,
+            "user": "" if author.is_self else isolate(author.name),
             "summary": _summary(merged, count),
             **context,
         },
@@ -143,7 +195,9 @@ def _section(conflict: FormConflict) -> dict[str, Any]:
         _row_question(conflict) if conflict.question and conflict.form.formset else None
     )
     return {
-        "title": "" if not conflict.form.formset else _row_title(conflict),
+        # The instance holds what was typed, which may not even be valid.
+        "title": row_title(saved_object(conflict)) if conflict.form.formset else "",
+        "vanished": conflict.vanished,
         "questions": questions,
         "row": row,
         "count": len(questions) + bool(row),
@@ -158,13 +212,20 @@ def _section(conflict: FormConflict) -> dict[str, Any]:
     }
 
 
-def _row_title(conflict: FormConflict) -> str:
-    name = capfirst(conflict.model._meta.verbose_name)
-    # The instance holds what was typed, which may not even be valid.
+def row_title(row: models.Model) -> str:
+    """Return what people call a row among others: ``Line “Pen”``."""
     return gettext("%(name)s “%(object)s”") % {
-        "name": name,
-        "object": str(saved_object(conflict)),
+        "name": isolate(capfirst(row._meta.verbose_name)),
+        "object": isolate(name_of(row)),
     }
+
+
+def name_of(row: models.Model) -> str:
+    """Return ``str(row)``, or the key if there is too little left of the row."""
+    try:
+        return str(row)
+    except Exception:  # somebody's __str__(), of a row that has only what a form had
+        return f"#{row.pk}"
 
 
 def saved_object(conflict: FormConflict) -> Any:
@@ -177,7 +238,7 @@ def _questions(conflict: FormConflict) -> Iterable[dict[str, Any]]:
     for group in conflict.groups(FieldState.COLLIDING):
         choice = conflict.decisions.get(group[0], "")
         yield {
-            "label": ", ".join(label(conflict, name) for name in group),
+            "label": labels(conflict, group),
             "input": conflict.input_name(group),
             "choice": choice,
             "field_id": conflict.form[group[0]].id_for_label,
@@ -222,10 +283,17 @@ def label(conflict: FormConflict, name: str) -> str:
     return str(capfirst(conflict.form[name].label or conflict[name].label))
 
 
+def labels(conflict: FormConflict, names: Iterable[str]) -> str:
+    """Return the labels of fields that are one, for a heading."""
+    return gettext(", ").join(isolate(label(conflict, name)) for name in names)
+
+
 def show(conflict: FormConflict, name: str, side: str) -> SafeString:
     """Return one side's value as HTML, with what differs from base marked."""
     values = {s: text(conflict, name, s) for s in ("base", "theirs", "mine")}
     shown = values[side]
+    if getattr(conflict[name], side) is UNKNOWN:
+        return _remark(gettext("(not known any more)"))
     if shown is None:
         return _remark(gettext("(too long to be kept)"))
     if shown == "":
@@ -295,7 +363,10 @@ def _differences(old: list[str], new: list[str]) -> Iterator[tuple[str, str]]:
     # Most people change a text in one place, which leaves little to compare.
     old_end, new_end = len(old) - tail, len(new) - tail
     changed = old[head:old_end], new[head:new_end]
-    for _, a, b, c, d in difflib.SequenceMatcher(None, *changed).get_opcodes():
+    # What it does by itself to be quick overlooks words that come again and again.
+    autojunk = len(changed[0]) + len(changed[1]) > FEW_WORDS
+    matcher = difflib.SequenceMatcher(None, *changed, autojunk=autojunk)
+    for _, a, b, c, d in matcher.get_opcodes():
         yield "".join(changed[0][a:b]), "".join(changed[1][c:d])
     yield "".join(old[old_end:]), "".join(new[new_end:])
 
@@ -328,13 +399,14 @@ def text(conflict: FormConflict, name: str, side: str) -> str | None:
         value = tokens.thaw(field, value.frozen)
     elif isinstance(value, Typed):
         value = value.value
-    return as_text(field, value, conflict.form.fields[name])
+    shown = as_text(field, value, conflict.form.fields[name])
+    return shown.replace("\r\n", "\n")  # a form changes the ends of lines
 
 
 def as_text(field: Any, value: Any, form_field: forms.Field | None = None) -> str:
     """Return a field's value as a person would write it."""
     if field.many_to_many:
-        return ", ".join(_related(field, form_field, value or ()))
+        return gettext(", ").join(_related(field, form_field, value or ()))
     if value in (None, ""):
         return ""
     if field.is_relation:

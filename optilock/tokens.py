@@ -121,6 +121,14 @@ def freeze(model_field: models.Field[Any, Any], value: Any) -> Any:
     return {"exact": _digest(text), "typed": _digest(_as_typed(text))}
 
 
+def fingerprint(model_field: models.Field[Any, Any], value: Any) -> str:
+    """Return a few characters that tell whether a field's value has changed.
+
+    For a URL, which has no room for values.
+    """
+    return _digest(json.dumps(freeze(model_field, value)))[:8]
+
+
 def _plain(model_field: models.Field[Any, Any], value: Any) -> Any:
     if model_field.many_to_many:
         return sorted(str(getattr(one, "pk", one)) for one in value)

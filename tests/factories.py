@@ -53,7 +53,7 @@ class UserFactory(DjangoModelFactory):
     class Meta:
         model = User
 
-    username = factory.Faker("user_name")
+    username = factory.Sequence(lambda n: f"user{n}")
     is_staff = True
     is_superuser = True
 

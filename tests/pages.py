@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+import zlib
 from html.parser import HTMLParser
+from urllib.parse import unquote
 
 from django.contrib.messages import get_messages
+from django.core import signing
 from django.test import Client
 from django.urls import reverse
 
@@ -117,6 +121,21 @@ class Page:
         """The conflict panel's HTML, empty if there is none."""
         _, _, rest = self.text.partition('<section class="optilock-conflict"')
         return rest.partition("</section>")[0]
+
+    @property
+    def tokens(self):
+        """What is in the tokens of the page and its URL, for anybody who looks."""
+        values = [v for values in self.inputs.data.values() for v in values]
+        found = re.findall(
+            r"[\w.-]+:[\w-]+:[\w-]{43}", " ".join([*values, unquote(self.url)])
+        )
+        payloads = [token.split(":")[0] for token in found]
+        return [
+            zlib.decompress(signing.b64_decode(text[1:].encode())).decode()
+            if text.startswith(".")
+            else signing.b64_decode(text.encode()).decode()
+            for text in payloads
+        ]
 
     def post(self, without=(), **changes):
         data = self.inputs.data | changes

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from urllib.parse import urlencode
+
 import pytest
 from django.contrib.admin.models import LogEntry
 from factories import CustomerFactory, OrderFactory, StaffFactory, UserFactory
 from pages import Page, admin_url
-from testapp.models import Customer, Order, Plain
+from testapp.models import Customer, Order, Parcel, Plain
 
 pytestmark = pytest.mark.django_db
 
@@ -46,12 +48,61 @@ def test_what_was_changed_after_the_confirmation_was_opened_is_confirmed_again(
     assert not Order.objects.exists()
 
 
-def test_a_confirmation_without_a_token_is_shown_again(ann, order):
+def test_what_was_changed_is_told_before_it_is_deleted(ann, bob, order):
     page = Page.delete(ann, order)
-    page.url = admin_url(order, "delete", order.pk)
+    Page.change(bob, order).save(note="<b>bob's</b>", status="paid")
+    refused = page.post(post="yes")
+    assert (
+        "It has now: Status “Paid” and Note “<b>bob's</b>”. Nothing was deleted."
+        in refused.messages[0]
+    )
+    shown = page.client.get(refused.response.url).content.decode()
+    assert "<b>bob" not in shown
+
+
+def test_hidden_fields_are_neither_told_nor_in_the_url(ann, order):
+    page = Page.delete(ann, order)
+    assert page.tokens
+    assert not any("secret" in token for token in page.tokens)
+    Order.objects.filter(pk=order.pk).update(secret="another")  # noqa: S106 -- a field
+    refused = page.post(post="yes")
+    assert "secret" not in refused.messages[0]
+    assert "It has now" not in refused.messages[0]
+
+
+@pytest.mark.parametrize("wrong", [None, "", "x", "another model's"])
+def test_a_confirmation_without_a_token_is_shown_again(ann, order, wrong):
+    token = wrong
+    if wrong == "another model's":
+        token = Page.change(ann, CustomerFactory()).data["optilock_token"]
+    page = Page.delete(ann, order)
+    query = "" if token is None else "?" + urlencode({"optilock_token": token})
+    page.url = admin_url(order, "delete", order.pk) + query
     refused = page.post(post="yes")
     assert "too old" in refused.messages[0]
     assert Order.objects.exists()
+
+
+def test_a_confirmation_with_another_rows_token_is_shown_again(ann, order):
+    token = Page.delete(ann, OrderFactory()).url.partition("?")[2]
+    page = Page.delete(ann, order)
+    page.url = admin_url(order, "delete", order.pk) + "?" + token
+    assert page.post(post="yes").messages[0].startswith("“17” was changed")
+    assert Order.objects.filter(pk=order.pk).exists()
+
+
+@pytest.mark.parametrize("other", ["row", "list"])
+def test_another_rows_token_says_nothing_about_what_is_gone(ann, order, other):
+    rows = OrderFactory.create_batch(2)
+    page = Page.delete(ann, order)
+    query = Page.delete(ann, rows[0]).url.partition("?")[2]
+    if other == "list":
+        token = Page.list(ann, Order, "?status=open").data["form-optilock_token"]
+        query = urlencode({"optilock_token": token})
+    page.url = admin_url(order, "delete", order.pk) + "?" + query
+    order.delete()
+    done = page.post(post="yes")
+    assert done.response.url == "/admin/"  # as in Django
 
 
 def test_what_is_gone_already_is_no_error(ann, bob, order):
@@ -60,6 +111,13 @@ def test_what_is_gone_already_is_no_error(ann, bob, order):
     done = page.post(post="yes")
     assert done.response.url == admin_url(order, "changelist")
     assert done.messages == ["The order was deleted already, by bob."]
+
+
+def test_what_was_opened_by_another_key_and_is_gone_is_no_error(ann):
+    parcel = Parcel.objects.create(code="P1")
+    page = Page.get(ann, admin_url(Parcel, "delete", "P1") + "?_to_field=code")
+    parcel.delete()
+    assert page.post(post="yes").messages == ["The parcel was deleted already."]
 
 
 def test_who_may_not_delete_may_not(order):

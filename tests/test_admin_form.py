@@ -4,12 +4,14 @@ import datetime
 from decimal import Decimal
 
 import pytest
+from django.contrib.admin import options
 from django.contrib.admin.models import LogEntry
+from django.core import signing
 from django.core.files.base import ContentFile
 from django.db import connection
-from django.test import Client, RequestFactory
+from django.test import Client
 from django.test.utils import CaptureQueriesContext
-from django.urls import ResolverMatch, reverse
+from django.urls import reverse
 from django.utils import timezone
 from factories import (
     CustomerFactory,
@@ -20,10 +22,8 @@ from factories import (
     UserFactory,
 )
 from pages import Inputs, Page, admin_url
-from testapp.admin import site
-from testapp.models import Assorted, Colour, Order, Parcel
-
-from optilock import tokens
+from testapp.admin import LineInline, OrderAdmin
+from testapp.models import Assorted, Colour, Line, Order, Parcel
 
 pytestmark = pytest.mark.django_db
 
@@ -72,6 +72,7 @@ def test_changes_of_the_same_field_ask(ann, bob, order):
     assert asked.data["note"] == "ann's"
     again = asked.save()
     assert not again.redirects
+    assert LogEntry.objects.get().user == bob
     done = again.save(optilock_choice_note="mine")
     assert done.redirects
     order.refresh_from_db()
@@ -121,6 +122,14 @@ def test_choosing_theirs_logs_no_change_of_the_field(ann, bob, order):
     assert LogEntry.objects.first().get_change_message() == "Changed Status."
     order.refresh_from_db()
     assert (order.note, order.status) == ("bob's", "paid")
+
+
+def test_giving_up_all_of_mine_is_logged_as_no_change(ann, bob, order):
+    mine, theirs = Page.change(ann, order), Page.change(bob, order)
+    theirs.save(note="bob's")
+    asked = mine.save(note="ann's")
+    assert asked.save(optilock_choice_note="theirs").redirects
+    assert LogEntry.objects.first().get_change_message() == "No fields changed."
 
 
 def test_nothing_is_preselected(ann, bob, order):
@@ -183,30 +192,45 @@ def test_what_was_merged_on_the_page_does_not_collide_with_a_third_writer(
     assert (order.note, order.status) == ("ann's", "shipped")
 
 
-@pytest.mark.parametrize(
-    "wrong", [None, "", "x", "a:b:c", "other object", "other model", "tampered"]
-)
+WRONG_TOKENS = {
+    "missing": lambda token: None,
+    "empty": lambda token: "",
+    "garbled": lambda token: "x",
+    "like a token": lambda token: "a:b:c",
+    "not even text": lambda token: "\x00é:a:b",
+    "truncated": lambda token: token[:-10],
+    "another signature": lambda token: token[:-1] + ("B" if token[-1] != "B" else "C"),
+    "another payload": lambda token: (
+        signing.b64_encode(b'{"f":1,"t":0,"r":{}}').decode() + token[token.index(":") :]
+    ),
+    "another row's": lambda token: token_of(OrderFactory()),
+    "another model's": lambda token: token_of(CustomerFactory()),
+}
+
+
+def token_of(obj):
+    return Page.change(UserFactory(), obj).data["optilock_token"]
+
+
+@pytest.mark.parametrize("wrong", WRONG_TOKENS)
 def test_without_a_valid_token_nothing_is_saved_and_nothing_typed_is_lost(
     ann, order, wrong
 ):
     page = Page.change(ann, order)
-    token = wrong
-    if wrong == "other object":
-        token = Page.change(ann, OrderFactory()).data["optilock_token"]
-    elif wrong == "other model":
-        token = Page.change(ann, CustomerFactory()).data["optilock_token"]
-    elif wrong == "tampered":
-        token = page.data["optilock_token"][:-1] + "_"
+    Order.objects.filter(pk=order.pk).update(amount=11)
+    token = WRONG_TOKENS[wrong](page.data["optilock_token"])
     refused = page.save(optilock_token=token, note="new")
     assert refused.response.status_code == 200
     order.refresh_from_db()
-    assert (order.note, order.version) == ("old", 1)
+    assert (order.note, order.version) == ("old", 2)
     assert "too old" in refused.panel
     assert refused.data["note"] == "new"
     assert not refused.save().redirects
-    assert refused.save(optilock_choice_note="mine").redirects
+    half = refused.save(optilock_choice_note="mine")
+    assert not half.redirects
+    assert half.save(optilock_choice_amount="theirs").redirects
     order.refresh_from_db()
-    assert order.note == "new"
+    assert (order.note, order.amount) == ("new", 11)
 
 
 def test_a_token_signed_with_the_previous_key_counts(ann, order, settings):
@@ -216,14 +240,56 @@ def test_a_token_signed_with_the_previous_key_counts(ann, order, settings):
     assert page.save(note="new").redirects
 
 
-def test_hidden_fields_are_neither_in_the_token_nor_on_the_page(ann, bob, order):
+def test_a_key_that_was_changed_without_a_fallback_loses_nothing_typed(
+    ann, order, settings
+):
+    page = Page.change(ann, order)
+    settings.SECRET_KEY = "new"  # noqa: S105 -- for this test
+    page.client.force_login(ann)  # the change has logged her out
+    refused = page.save(note="new")
+    assert refused.response.status_code == 200
+    assert "too old" in refused.panel
+    assert refused.data["note"] == "new"
+    order.refresh_from_db()
+    assert order.note == "old"
+    assert refused.save(optilock_choice_note="mine").redirects
+
+
+def test_hidden_fields_are_neither_in_the_tokens_nor_on_the_page(
+    ann, bob, order, monkeypatch
+):
+    monkeypatch.setattr(OrderAdmin, "readonly_fields", ["amount"])
+    monkeypatch.setattr(OrderAdmin, "list_editable", ["status"])
+    monkeypatch.setattr(LineInline, "exclude", ["comment"])
+    Order.objects.filter(pk=order.pk).update(secret="hush", amount=471147)  # noqa: S106
+    line = LineFactory(order=order, comment="hush")
     mine, theirs = Page.change(ann, order), Page.change(bob, order)
-    theirs.save(note="bob's")
-    Order.objects.filter(pk=order.pk).update(secret="hush hush")  # noqa: S106
-    asked = mine.save(note="ann's")
-    token = tokens.read(asked.data["optilock_token"], Order)
-    assert "secret" not in str(token)
-    assert "hush" not in asked.text
+    theirs.save(note="bob's", **{"lines-0-quantity": "5"})
+    Order.objects.filter(pk=order.pk).update(secret="hush!", amount=471148)  # noqa: S106
+    Line.objects.filter(pk=line.pk).update(comment="hush!")
+    asked = mine.save(note="ann's", **{"lines-0-quantity": "7"})
+    listed = Page.list(ann, Order)
+    chosen = {"index": "0", "_selected_action": order.pk}
+    confirming = listed.post(action="delete_selected", **chosen)
+    Order.objects.update(secret="hush!!")  # noqa: S106
+    asking = listed.post(action="mark_paid", **chosen)
+    assert asking.panel
+    pages = [mine, asked, listed, confirming, asking, Page.delete(ann, order)]
+    counts = [len(page.tokens) for page in pages]
+    assert counts == [3, 3, 2, 1, 1, 1]
+    for page in pages:
+        assert "hush" not in page.text + "".join(page.tokens)
+        assert "4711" not in "".join(page.tokens) + page.panel
+    assert "old" in "".join(mine.tokens)  # what is visible is there
+
+
+def test_who_may_only_look_at_the_rows_gets_no_token_for_them(order):
+    LineFactory(order=order, comment="hush")
+    codenames = ["view_order", "change_order", "view_line"]
+    page = Page.change(StaffFactory(permissions=codenames), order)
+    assert "hush" in page.text
+    assert len(page.tokens) == 1
+    assert "hush" not in page.tokens[0]
 
 
 def test_a_change_of_a_hidden_field_alone_is_kept_silently(ann, order):
@@ -256,6 +322,15 @@ def test_values_are_escaped(ann, bob, order, text):
     assert asked.save(optilock_choice_note="mine").redirects
     order.refresh_from_db()
     assert order.note == f"mine {text}".strip()
+
+
+def test_the_ends_of_lines_are_no_differences(ann, bob):
+    order = OrderFactory(note="Ring twice.\n\nThen wait.\n")
+    mine, theirs = Page.change(ann, order), Page.change(bob, order)
+    theirs.save(note="Ring twice.\r\n\r\nThen go.")
+    panel = mine.save(note="Ring once.\r\n\r\nThen wait.").panel
+    assert "Ring twice.\n\nThen <del>wait</del><ins>go</ins>." in panel
+    assert "Ring <del>twice</del><ins>once</ins>.\n\nThen wait." in panel
 
 
 def test_an_object_that_was_deleted_can_be_created_again(ann, bob, order):
@@ -300,6 +375,29 @@ def test_buttons_keep_their_meaning_after_a_conflict(ann, bob, order):
     assert done.response.url == mine.url
 
 
+@pytest.mark.skipif(
+    not hasattr(options, "ActionLocation"),
+    reason="actions on the change form came with Django 6.1",
+)
+def test_enter_presses_no_action_and_drops_nothing(ann, bob, order):
+    mine, theirs = Page.change(ann, order), Page.change(bob, order)
+    enter = {"index": "0"}  # the first button, beside an empty choice of actions
+    assert mine.inputs.data["CHANGE_FORM-action"] == [""]
+    held = mine.post(note="ann's", **enter)
+    assert "No action was chosen" in held.text
+    assert held.data["note"] == "ann's"
+    theirs.save(note="bob's")
+    asked = held.post(amount="7", optilock_choice_note="mine", **enter)
+    assert asked.panel
+    again = asked.post(optilock_choice_note="mine", **enter)
+    assert (again.data["amount"], again.data["optilock_choice_note"]) == ("7", "mine")
+    order.refresh_from_db()
+    assert (order.note, order.amount, order.version) == ("bob's", 10, 2)
+    assert again.save().redirects
+    order.refresh_from_db()
+    assert (order.note, order.amount) == ("ann's", 7)
+
+
 def test_a_popup_stays_one(ann, bob, order):
     query = "?_popup=1&_to_field=id"
     mine, theirs = Page.change(ann, order, query), Page.change(bob, order)
@@ -340,14 +438,16 @@ def test_the_add_form_has_no_token(ann):
     assert "optilock_token" not in Page.get(ann, admin_url(Order, "add")).text
 
 
-def test_a_reverted_page_has_no_token(ann, order):
-    request = RequestFactory().get("/")
-    request.user = ann
-    request.resolver_match = ResolverMatch(
-        print, (), {}, url_name="testapp_order_revision"
-    )
-    form = site.get_model_admin(Order).get_form(request, order, change=True)
-    assert not hasattr(form, "conflict")
+def test_a_page_that_shows_an_old_state_on_purpose_has_no_token(
+    ann, order, monkeypatch
+):
+    monkeypatch.setattr(OrderAdmin, "is_reverting", lambda self, request: True)
+    page = Page.change(ann, order)
+    assert "optilock_token" not in page.data
+    Order.objects.update(note="theirs")
+    assert page.save(note="mine").redirects
+    order.refresh_from_db()
+    assert (order.note, order.version) == ("mine", 3)
 
 
 def test_asking_always_asks_about_what_does_not_overlap(ann, bob):
@@ -493,3 +593,19 @@ def test_opening_and_saving_cost_no_more_queries_than_one(ann, order):
     count("plain")  # content types are kept once they are read
     get, post = count("plain")
     assert count("admin") == (get, post + 3)
+
+
+@pytest.mark.parametrize("option", ["autocomplete_fields", "raw_id_fields"])
+def test_a_relation_that_is_chosen_otherwise_is_asked_about_by_name(
+    ann, bob, order, option, monkeypatch
+):
+    monkeypatch.setattr(OrderAdmin, option, ["customer"])
+    one, two = CustomerFactory(name="Miller"), CustomerFactory(name="Smith")
+    mine, theirs = Page.change(ann, order), Page.change(bob, order)
+    assert theirs.save(customer=str(one.pk)).redirects
+    asked = mine.save(customer=str(two.pk))
+    assert "Miller" in asked.panel
+    assert "Smith" in asked.panel
+    assert asked.save(optilock_choice_customer="theirs").redirects
+    order.refresh_from_db()
+    assert order.customer == one

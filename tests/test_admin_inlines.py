@@ -4,6 +4,7 @@ import pytest
 from django.contrib.admin.models import LogEntry
 from factories import LineFactory, OrderFactory, UserFactory
 from pages import Page
+from testapp.admin import LineInline
 from testapp.models import Line, Parcel, Plain, PlainChild
 
 pytestmark = pytest.mark.django_db
@@ -35,14 +36,17 @@ def products(order):
     return list(order.lines.values_list("product", "quantity"))
 
 
+def logged():
+    return LogEntry.objects.first().get_change_message()
+
+
 def test_a_row_i_did_not_touch_keeps_theirs(pages, order):
     mine, theirs = pages
     assert theirs.save(**{"lines-0-quantity": "5"}).redirects
     saved = mine.save(**{"lines-1-quantity": "7"})
     assert saved.redirects
     assert products(order) == [("Pen", 5), ("Ink", 7)]
-    message = LogEntry.objects.first().get_change_message()
-    assert message == "Changed Quantity for line “Ink”."
+    assert logged() == "Changed Quantity for line “Ink”."
     assert saved.messages[0] == "Merged: bob had changed Pen: Quantity; that was kept."
 
 
@@ -52,6 +56,31 @@ def test_cells_of_one_row_are_merged(pages, order):
     assert mine.save(**{"lines-0-comment": "blue"}).redirects
     pen = order.lines.get(product="Pen")
     assert (pen.quantity, pen.comment, pen.version) == (5, "blue", 3)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"lines-0-quantity": "5"}, "<strong>Quantity</strong>"),
+        ({"lines-0-DELETE": "on"}, "Line “Pen” was deleted."),
+        ({"lines-2-product": "Nib"}, "Line “Nib” was added."),
+    ],
+)
+def test_asking_always_asks_about_rows_that_do_not_overlap(
+    pages, order, monkeypatch, change, told
+):
+    monkeypatch.setattr(LineInline, "optilock_ask_always", True)
+    mine, theirs = pages
+    theirs.save(**change)
+    before = products(order)
+    asked = mine.save(note="new")
+    assert told in asked.panel
+    assert "1 change was merged for you." in asked.panel
+    assert "bob changed “17”" in asked.panel
+    order.refresh_from_db()
+    assert order.note == "old"
+    assert asked.save().redirects
+    assert products(order) == before
 
 
 @pytest.mark.parametrize(("choice", "quantity"), [("mine", 7), ("theirs", 5)])
@@ -67,18 +96,77 @@ def test_a_row_both_changed_asks_and_nothing_is_saved_until_then(
     assert products(order)[0] == ("Pen", 5)
     assert "Line “Pen”" in asked.panel
     assert not asked.save().redirects
+    assert LogEntry.objects.count() == 1  # bob's
     done = asked.save(**{"lines-0-optilock_choice_quantity": choice})
     assert done.redirects
     order.refresh_from_db()
     assert order.note == "new"
     assert products(order)[0] == ("Pen", quantity)
+    row = " Changed Quantity for line “Pen”." if choice == "mine" else ""
+    assert logged() == f"Changed Note.{row}"
+
+
+def test_overwriting_a_row_names_who_had_saved_it(pages):
+    mine, theirs = pages
+    theirs.save(**{"lines-0-quantity": "5"})
+    asked = mine.save(**{"lines-0-quantity": "7"})
+    done = asked.save(**{"lines-0-optilock_choice_quantity": "mine"})
+    assert "You have overwritten what bob had saved: Pen: Quantity." in done.messages
 
 
 def test_a_row_they_deleted_and_i_did_not_touch_stays_deleted(pages, order):
     mine, theirs = pages
     theirs.save(**{"lines-0-DELETE": "on"})
-    assert mine.save(**{"lines-1-quantity": "7"}).redirects
+    saved = mine.save(**{"lines-1-quantity": "7"})
+    assert saved.redirects
     assert products(order) == [("Ink", 7)]
+    assert saved.messages[0] == "Merged: bob had deleted Line “Pen”; that was kept."
+    assert logged() == "Changed Quantity for line “Ink”."
+
+
+def test_a_row_that_is_gone_for_a_reason_nobody_knows_is_told_too(pages, order, pen):
+    pen.delete()
+    saved = pages[0].save()
+    deleted = "Merged: somebody else had deleted Line “Pen”; that was kept."
+    assert saved.messages[0] == deleted
+
+
+def test_a_row_that_cannot_be_named_any_more_is_told_by_its_key(
+    pages, order, pen, monkeypatch
+):
+    # As when __str__() follows a relation that isn't on the form.
+    monkeypatch.setattr(LineInline, "exclude", ["comment"])
+    monkeypatch.setattr(Line, "__str__", lambda line: line.comment[0] + line.product)
+    Line.objects.update(comment="x")
+    page = Page.change(UserFactory(), order)
+    pen.refresh_from_db()
+    Line.objects.filter(pk=pen.pk).delete()
+    saved = page.save(note="new")
+    assert f"Line “#{pen.pk}”" in saved.messages[0]
+
+
+def test_a_row_they_deleted_is_told_on_the_conflict_page(pages, order):
+    mine, theirs = pages
+    theirs.save(note="bob's", **{"lines-0-DELETE": "on"})
+    asked = mine.save(note="ann's")
+    assert "Line “Pen” was deleted." in asked.panel
+    assert "1 change was merged for you. 1 change needs your decision." in asked.panel
+    assert asked.data["lines-0-product"] == "Pen"
+    saved = asked.save(optilock_choice_note="theirs")
+    assert saved.redirects
+    assert "Pen" not in "".join(saved.messages)
+    assert products(order) == [("Ink", 1)]
+
+
+def test_a_row_that_is_told_as_deleted_can_still_be_wanted_back(pages, order):
+    mine, theirs = pages
+    theirs.save(note="bob's", **{"lines-0-DELETE": "on"})
+    asked = mine.save(note="ann's")
+    wanted = {"lines-0-quantity": "7", "optilock_choice_note": "mine"}
+    again = asked.save(**wanted, **{"lines-0-optilock_choice_": "mine"})
+    assert "Was deleted, and you have changed it." in again.panel
+    assert again.save(**{"lines-0-optilock_choice_": "mine"}).redirects
+    assert products(order) == [("Ink", 1), ("Pen", 7)]
 
 
 @pytest.mark.parametrize(
@@ -96,6 +184,8 @@ def test_a_row_they_deleted_and_i_changed_asks(pages, order, choice, rows):
     assert not asked.save().redirects
     assert asked.save(**{"lines-0-optilock_choice_": choice}).redirects
     assert products(order) == rows
+    added = "Added line “Pen”."
+    assert logged() == (added if choice == "mine" else "No fields changed.")
 
 
 @pytest.mark.parametrize(
@@ -113,13 +203,18 @@ def test_a_row_i_delete_and_they_changed_asks(pages, order, choice, rows):
     done = again.save(**{"lines-0-DELETE": "on", "lines-0-optilock_choice_": choice})
     assert done.redirects
     assert products(order) == rows
+    deleted = "Deleted line “Pen”."
+    assert logged() == (deleted if choice == "mine" else "No fields changed.")
 
 
 def test_a_row_both_delete_is_gone(pages, order):
     mine, theirs = pages
     theirs.save(**{"lines-0-DELETE": "on"})
-    assert mine.save(**{"lines-0-DELETE": "on"}).redirects
+    saved = mine.save(**{"lines-0-DELETE": "on"})
+    assert saved.redirects
     assert products(order) == [("Ink", 1)]
+    assert "Pen" not in saved.messages[0]
+    assert logged() == "No fields changed."
 
 
 def test_a_row_i_delete_is_deleted(pages, order):
@@ -130,8 +225,37 @@ def test_a_row_i_delete_is_deleted(pages, order):
 def test_new_rows_of_both_survive(pages, order):
     mine, theirs = pages
     theirs.save(**{"lines-2-product": "Nib"})
-    assert mine.save(**{"lines-2-product": "Cap"}).redirects
+    saved = mine.save(**{"lines-2-product": "Cap"})
+    assert saved.redirects
     assert products(order) == [("Pen", 1), ("Ink", 1), ("Nib", 1), ("Cap", 1)]
+    assert saved.messages[0] == "Merged: bob had added Line “Nib”; that was kept."
+
+
+def test_rows_they_added_are_told_on_the_conflict_page(pages, order):
+    mine, theirs = pages
+    theirs.save(note="bob's", **{"lines-2-product": "<b>Nib"})
+    asked = mine.save(note="ann's")
+    assert "Line “&lt;b&gt;Nib” was added." in asked.panel
+    assert [asked.data[f"lines-{i}-product"] for i in (0, 1, 2)] == ["Pen", "Ink", ""]
+    saved = asked.save(optilock_choice_note="theirs")
+    assert saved.redirects
+    assert "Nib" not in "".join(saved.messages)
+    assert len(products(order)) == 3
+
+
+def test_of_many_added_rows_only_some_are_told_by_name(pages, order):
+    for number in range(13):
+        LineFactory(order=order, product=f"P{number}")
+    [merged, _] = pages[0].save(note="new").messages
+    assert "“P9” and 3 more" in merged
+
+
+def test_a_row_added_where_there_was_none_is_told(order):
+    page = Page.change(UserFactory(), order)
+    LineFactory(order=order, product="Nib")
+    saved = page.save(note="new")
+    added = "Merged: somebody else had added Line “Nib”; that was kept."
+    assert saved.messages[0] == added
 
 
 def test_my_new_row_survives_a_conflict_page(pages, order):
@@ -172,13 +296,30 @@ def test_a_decision_does_not_count_for_what_a_third_writer_saved(pages, order):
     assert products(order)[0] == ("Pen", 7)
 
 
-def test_without_the_rows_token_nothing_is_saved(pages, order):
-    page = pages[0].save(without=["lines-optilock_token"], note="new")
+@pytest.mark.parametrize("wrong", [None, "", "x", "a:b:c", "another model's"])
+def test_without_the_rows_token_nothing_is_saved(pages, order, wrong):
+    token = wrong
+    if wrong == "another model's":
+        token = pages[0].data["optilock_token"]
+    changes = {"lines-optilock_token": token, "lines-0-quantity": "7"}
+    page = pages[0].save(note="new", **changes)
     assert not page.redirects
     order.refresh_from_db()
-    assert order.note == "old"
+    assert (order.note, products(order)[0]) == ("old", ("Pen", 1))
     assert "too old" in page.panel
-    assert page.save().redirects
+    assert page.data["lines-0-quantity"] == "7"
+    assert page.save(**{"lines-0-optilock_choice_quantity": "mine"}).redirects
+    assert products(order)[0] == ("Pen", 7)
+
+
+def test_a_token_of_other_rows_does_not_let_theirs_be_overwritten(pages, order):
+    mine, theirs = pages
+    other = LineFactory().order
+    token = Page.change(UserFactory(), other).data["lines-optilock_token"]
+    theirs.save(**{"lines-0-quantity": "5"})
+    asked = mine.save(**{"lines-optilock_token": token})
+    assert asked.panel
+    assert products(order)[0] == ("Pen", 5)
 
 
 def test_rows_beside_an_error_keep_their_places(pages, order):
@@ -234,3 +375,11 @@ def test_save_as_new_copies_the_rows_of_a_stale_page(pages, order):
     assert products(order) == [("Pen", 5), ("Ink", 1)]
     copy = Line.objects.filter(order__number="18")
     assert list(copy.values_list("product", "quantity")) == [("Pen", 7), ("Ink", 1)]
+
+
+def test_a_conflict_is_told_once_above_the_rows(pages, order):
+    mine, theirs = pages
+    theirs.save(**{"lines-0-quantity": "5"})
+    asked = mine.save(**{"lines-0-quantity": "7"})
+    assert asked.panel
+    assert asked.text.count("Somebody else changed this while you were editing") == 1

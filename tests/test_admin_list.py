@@ -3,9 +3,14 @@ from __future__ import annotations
 import pytest
 from django.contrib.admin import options
 from django.contrib.admin.models import LogEntry
-from factories import OrderFactory, UserFactory
-from pages import Page
-from testapp.models import Order
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+from factories import CustomerFactory, OrderFactory, UserFactory
+from pages import Inputs, Page
+from testapp.admin import OrderAdmin
+from testapp.models import Customer, Order, Parcel
 
 pytestmark = pytest.mark.django_db
 
@@ -45,6 +50,43 @@ def test_cells_of_one_row_are_merged(pages):
     assert saved.redirects
     assert rows()[1] == ("2", "paid", 20)
     assert saved.messages[0].startswith("Merged: bob had changed 2: Amount")
+    assert LogEntry.objects.first().get_change_message() == "Changed Status."
+
+
+def test_asking_always_asks_about_cells_that_do_not_overlap(pages, monkeypatch):
+    monkeypatch.setattr(OrderAdmin, "optilock_ask_always", True)
+    mine, theirs = pages
+    theirs.save(**{"form-0-amount": "20"})
+    asked = mine.save(**{"form-0-status": "paid"})
+    assert not asked.redirects
+    assert rows()[1] == ("2", "open", 20)
+    assert "bob has saved:" in asked.text
+    assert "Save again to go on." in asked.text
+    assert (asked.data["form-0-amount"], asked.data["form-0-status"]) == (
+        "20.00",
+        "paid",
+    )
+    assert not any("optilock" in name for name in asked.inputs.radios)
+    assert asked.save().redirects
+    assert rows()[1] == ("2", "paid", 20)
+
+
+def test_asking_always_does_not_ask_about_rows_i_did_not_touch(pages, monkeypatch):
+    monkeypatch.setattr(OrderAdmin, "optilock_ask_always", True)
+    mine, theirs = pages
+    theirs.save(**{"form-0-amount": "20"})
+    assert mine.save(**{"form-1-status": "paid"}).redirects
+    assert rows() == [("1", "paid", 10), ("2", "open", 20)]
+
+
+def test_cells_of_a_group_count_as_one(pages, monkeypatch):
+    monkeypatch.setattr(OrderAdmin, "optilock_groups", [("status", "amount")])
+    mine, theirs = pages
+    theirs.save(**{"form-0-amount": "20"})
+    asked = mine.save(**{"form-0-status": "paid"})
+    assert not asked.redirects
+    assert asked.save(**{"form-0-optilock_choice_status": "theirs"}).redirects
+    assert rows()[1] == ("2", "open", 20)
 
 
 @pytest.mark.parametrize(("choice", "amount"), [("mine", 30), ("theirs", 20)])
@@ -59,9 +101,16 @@ def test_a_cell_both_changed_asks_and_nothing_is_saved_until_then(
     assert "bob has saved:" in asked.text
     assert asked.data["form-0-amount"] == "30"
     assert not asked.save().redirects
+    assert LogEntry.objects.count() == 1  # bob's
     done = asked.save(**{"form-0-optilock_choice_amount": choice})
     assert done.redirects
     assert rows() == [("1", "open", 40), ("2", "open", amount)]
+    mine = LogEntry.objects.filter(user__username="ann").order_by("object_repr")
+    assert [(e.object_repr, e.get_change_message()) for e in mine] == (
+        [("1", "Changed Amount."), ("2", "Changed Amount.")]
+        if choice == "mine"
+        else [("1", "Changed Amount.")]
+    )
 
 
 def test_a_row_they_deleted_and_i_did_not_touch_does_not_matter(pages, orders):
@@ -81,6 +130,26 @@ def test_a_row_they_deleted_and_i_changed_asks(pages, orders):
     assert rows() == [("1", "open", 40)]
 
 
+def test_a_deleted_row_is_named_because_its_cells_are_empty(pages, orders):
+    confirmation = Page.delete(UserFactory(username="carol"), orders[1])
+    confirmation.post(post="yes")
+    asked = pages[0].save(**{"form-0-amount": "30"})
+    assert "carol deleted “2” a moment ago." in asked.text
+
+
+def test_the_confirmation_of_a_page_that_was_posted_leads_to_the_list(pages, orders):
+    """A browser can't go back to it, which Django's own script would do."""
+    pages[1].save(**{"form-0-amount": "20"})
+    asked = select(pages[0], "delete_selected", orders)
+    assert "admin/js/cancel.js" in asked.text
+    confirm = answer(asked, "all")
+    assert "optilock/leave.js" in confirm.text
+    Order.objects.filter(number="1").update(amount=1)
+    data = confirm.inputs.data
+    again = Page(confirm.client, confirm.url, confirm.client.post(confirm.url, data))
+    assert "admin/js/cancel.js" not in again.text
+
+
 def test_values_stand_beside_their_own_rows_when_rows_come_meanwhile(pages):
     OrderFactory(number="3")
     page = pages[0].save(**{"form-0-amount": "x"})
@@ -90,12 +159,66 @@ def test_values_stand_beside_their_own_rows_when_rows_come_meanwhile(pages):
     assert rows()[1] == ("2", "open", 30)
 
 
-@pytest.mark.parametrize("token", [None, "x", ""])
-def test_without_a_token_nothing_is_saved(pages, token):
+@pytest.mark.parametrize("wrong", [None, "x", "", "a:b:c", "another model's"])
+def test_without_a_token_nothing_is_saved(pages, wrong):
+    token = wrong
+    if wrong == "another model's":
+        parcel = Parcel.objects.create(code="P")
+        token = Page.change(UserFactory(), parcel).data["optilock_token"]
     page = pages[0].save(**{"form-optilock_token": token, "form-0-amount": "30"})
     assert not page.redirects
     assert "too old" in page.text
+    assert page.data["form-0-amount"] == "30"
     assert rows()[1] == ("2", "open", 10)
+    assert page.save(**{"form-0-optilock_choice_amount": "mine"}).redirects
+    assert rows()[1] == ("2", "open", 30)
+
+
+def test_a_token_of_other_rows_saves_nothing_unasked(pages):
+    mine, theirs = pages
+    theirs.save(**{"form-0-amount": "20"})
+    token = Page.list(UserFactory(), Order, "?q=1").data["form-optilock_token"]
+    asked = mine.save(**{"form-optilock_token": token})
+    assert not asked.redirects
+    assert rows()[1] == ("2", "open", 20)
+
+
+def test_the_list_costs_one_query_more_when_it_is_saved(orders):
+    user = UserFactory()
+
+    def count(name):
+        client = Client()
+        client.force_login(user)
+        url = reverse(f"{name}:testapp_order_changelist")
+        client.get(url)
+        with CaptureQueriesContext(connection) as get:
+            response = client.get(url)
+        data = Inputs(response.content.decode()).data | {"_save": "1"}
+        for number in range(len(orders)):
+            data[f"form-{number}-amount"] = len(name)
+        with CaptureQueriesContext(connection) as post:
+            assert client.post(url, data).status_code == 302
+        return len(get), len([q for q in post if "SAVEPOINT" not in q["sql"]])
+
+    count("plain")  # content types are kept once they are read
+    get, post = count("plain")
+    assert count("admin") == (get, post + 1)
+
+
+def test_enter_presses_no_action_and_drops_nothing(pages):
+    mine, theirs = pages
+    assert mine.inputs.data["action"] == [""]
+    held = mine.post(index="0", **{"form-0-amount": "30"})  # the first button
+    assert "No action was chosen" in held.text
+    assert held.data["form-0-amount"] == "30"
+    theirs.save(**{"form-0-amount": "20"})
+    asked = held.post(index="0")
+    assert "bob has saved:" in asked.text
+    again = asked.post(index="0", **{"form-0-optilock_choice_amount": "mine"})
+    assert again.data["form-0-optilock_choice_amount"] == "mine"
+    assert rows()[1] == ("2", "open", 20)
+    assert again.save().redirects
+    assert rows()[1] == ("2", "open", 30)
 
 
 def test_an_action_runs_on_unchanged_rows(pages, orders):
@@ -147,9 +270,15 @@ def test_an_action_that_is_not_declared_runs_as_in_django(pages, orders):
     assert page.messages == ["Nothing was done."]
 
 
-def test_an_action_without_a_token_asks(pages, orders):
-    asked = select(pages[0], "mark_paid", orders, without=["optilock_token"])
+@pytest.mark.parametrize("wrong", [None, "", "x", "another model's"])
+def test_an_action_without_a_token_asks(pages, orders, wrong):
+    token = wrong
+    if wrong == "another model's":
+        CustomerFactory()
+        token = Page.list(UserFactory(), Customer).data["optilock_token"]
+    asked = select(pages[0], "mark_paid", orders, optilock_token=token)
     assert not asked.redirects
+    assert rows() == [("1", "open", 10), ("2", "open", 10)]
     assert "2 of the selected rows were changed" in asked.text
 
 
@@ -168,6 +297,15 @@ def test_delete_selected_deletes_what_was_confirmed(pages, orders):
     done = confirm.client.post(confirm.url, data)
     assert done.status_code == 302
     assert rows() == []
+
+
+def test_delete_selected_without_the_confirmations_token_asks(pages, orders):
+    confirm = select(pages[0], "delete_selected", orders)
+    data = confirm.inputs.data
+    data["_selected_action"] = [order.pk for order in orders]
+    asked = Page(confirm.client, confirm.url, confirm.client.post(confirm.url, data))
+    assert "2 of the selected rows were changed" in asked.text
+    assert len(rows()) == 2
 
 
 def test_delete_selected_asks_about_rows_changed_before_the_confirmation(pages, orders):

@@ -246,6 +246,28 @@ def test_long_texts_are_compared_by_their_digests(order):
     assert not send(order, data, note=data["note"] + "y").is_valid()
 
 
+@pytest.mark.parametrize("lines", [2, 5000])
+def test_what_another_form_did_to_a_text_is_not_a_change(order, lines):
+    Order.objects.update(note="x\n" * lines)
+    data = opened(order)
+    # Only the status was changed; browsers end lines as the standard says.
+    Order.objects.update(note="\r\n".join(["x"] * lines), status="paid")
+    save(order, data, note="mine")
+    assert (fresh(order).note, fresh(order).status) == ("mine", "paid")
+
+
+def test_a_text_that_no_form_has_stripped_is_a_change(order):
+    class Exact(OrderForm):
+        note = forms.CharField(strip=False)
+
+    Order.objects.update(note="theirs ")
+    data = opened(order, Exact)
+    Order.objects.update(note="theirs")
+    form = send(order, data, Exact, status="paid")
+    assert form.is_valid()
+    assert form.save().note == "theirs"
+
+
 def test_validation_costs_one_query(order, django_assert_num_queries):
     form = send(order, {**opened(order), "tags": []}, note="mine")
     with django_assert_num_queries(1):

@@ -11,7 +11,7 @@ from pages import Page
 from testapp.models import Assorted, Order
 
 from optilock import panel
-from optilock.panel import Author, as_text, mark, tell_who
+from optilock.panel import Author, as_text, isolate, mark, tell_who
 
 
 def plain(html, without):
@@ -43,6 +43,39 @@ def test_words_in_a_row_are_one_change():
     assert marked == "please <del>ring twice</del><ins>call me</ins> and wait"
 
 
+@pytest.mark.parametrize(
+    ("start", "end"),
+    [
+        ("سأتصل غدا صباحا", "سأتصل غدًا صباحا"),
+        ("नमस्ते प्यारी दुनिया", "नमस्ते प्यारे दुनिया"),
+        ("لطفا می‌روم خانه", "لطفا نمی‌روم خانه"),
+    ],
+)
+def test_a_word_with_vowel_signs_is_marked_as_a_whole(start, end):
+    first, old, last = start.split(" ")
+    new = end.split(" ")[1]
+    assert mark(start, end) == f"{first} <del>{old}</del><ins>{new}</ins> {last}"
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "marked"),
+    [
+        ("one two، three", "one six، three", "<del>two</del><ins>six</ins>،"),
+        ("don't wait", "don't wait.", "don&#x27;t wait<ins>.</ins>"),
+        ("pay 10€ now", "pay 12€ now", "<del>10€</del><ins>12€</ins>"),
+    ],
+)
+def test_punctuation_is_no_part_of_a_word(start, end, marked):
+    assert marked in mark(start, end)
+
+
+def test_sentences_that_come_again_are_marked_like_others():
+    start = "Please bring two people. " * 40
+    end = start + "And a rope."
+    assert "<ins>And a rope.</ins>" in panel.mark(start, end)
+    assert "<ins>four</ins>" in panel.mark(start, end.replace("two", "four", 1))
+
+
 def test_another_text_is_not_marked():
     assert mark("completely different", "x y z") == "x y z"
 
@@ -70,7 +103,7 @@ def test_texts_that_are_too_long_to_compare_are_shown_from_the_beginning():
         ),
         (
             {"name": "bob", "seconds": 185},
-            "bob changed “it” 3\xa0minutes ago, after you opened this page.",
+            "bob changed “it” 3\xa0minutes\xa0ago, after you opened this page.",
         ),
         (
             {"name": "ann", "seconds": 5, "is_self": True},
@@ -83,6 +116,22 @@ def test_a_sentence_says_who_it_was_and_when(author, sentence):
     if seconds := author.pop("seconds", None):
         author["when"] = timezone.now() - datetime.timedelta(seconds=seconds)
     assert tell_who("it", Author(**author)) == sentence
+
+
+@pytest.mark.parametrize(
+    ("language", "name", "shown"),
+    [
+        ("en", "bob", "bob"),
+        ("en", "משה", "\u2068משה\u2069"),
+        ("ar", "bob", "\u2068bob\u2069"),
+        ("ar", "", ""),
+    ],
+)
+def test_a_name_that_may_run_the_other_way_is_isolated(language, name, shown):
+    with translation.override(language):
+        assert isolate(name) == shown
+        if name:
+            assert f"{shown} " in tell_who("it", Author(name))
 
 
 def test_a_deletion_without_an_author_may_be_a_lack_of_permission():
@@ -137,6 +186,16 @@ def test_the_page_has_nothing_a_strict_content_security_policy_forbids():
     asked = mine.save(note="y" * 1000, **{"lines-0-quantity": "5"})
     assert "<details>" in asked.panel
     assert not re.search(r"<script|<style|\sstyle=|\son\w+=|javascript:", asked.panel)
+
+
+@pytest.mark.django_db
+def test_a_page_that_lost_its_token_does_not_know_what_was_opened():
+    order = OrderFactory()
+    mine, theirs = (Page.change(UserFactory(), order) for _ in range(2))
+    theirs.save(status="paid")
+    asked = mine.save(status="shipped", without=["optilock_token"])
+    assert "(not known any more)" in asked.panel
+    assert "(too long to be kept)" not in asked.panel
 
 
 @pytest.mark.django_db

@@ -1,32 +1,82 @@
-"""Who changed a row, as the admin's history knows it."""
+"""Who changed a row, as the histories know it that the project keeps."""
 
 from __future__ import annotations
 
 import datetime
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
+from django.apps import apps
 from django.contrib.admin.models import DELETION, LogEntry
 from django.contrib.contenttypes.models import ContentType
+from django.db import models
 from django.http import HttpRequest
 
 from optilock.panel import Author
 
 
-def find_entry(model: Any, pk: Any, since: int | None) -> LogEntry | None:
-    """Return the last entry of a row's history that isn't older than a page.
+@dataclass(frozen=True)
+class _Entry:
+    """What one history knows of the last change."""
+
+    user: Any
+    when: datetime.datetime
+    is_deletion: bool = False
+
+
+def find_author(request: HttpRequest, obj: models.Model, since: int | None) -> Author:
+    """Return who changed or deleted an object since a page was loaded.
+
+    Of the histories there are, the one with the latest entry knows it.
 
     Args:
-        model: the row's model.
-        pk: its primary key.
-        since: when the page was loaded, in milliseconds since the epoch.
+        request: the request of the person who is to be told.
+        obj: the object; if it is deleted, one with its primary key.
+        since: when the page was loaded, in milliseconds since the epoch;
+            ``None`` if that isn't known.
     """
     if since is None:
-        return None
-    moment = datetime.datetime.fromtimestamp(since / 1000, tz=datetime.timezone.utc)
+        return Author()
+    entries = _entries(obj, _moment(since))
+    entry = max(entries, key=lambda entry: entry.when, default=None)
+    if entry is None:
+        return Author()
+    if entry.user is None:
+        return Author(when=entry.when)
+    return Author(
+        name=str(entry.user.get_username()),
+        when=entry.when,
+        is_self=entry.user.pk == request.user.pk and not entry.is_deletion,
+    )
+
+
+def find_name(obj: models.Model, since: int | None) -> str:
+    """Return what the admin's history calls an object that may be gone.
+
+    Args:
+        obj: as for ``find_author()``.
+        since: as for ``find_author()``.
+    """
+    entry = None if since is None else _last_in_log(obj, _moment(since))
+    return str(entry.object_repr) if entry else ""
+
+
+def _moment(since: int) -> datetime.datetime:
+    return datetime.datetime.fromtimestamp(since / 1000, tz=datetime.timezone.utc)
+
+
+def _entries(obj: models.Model, moment: datetime.datetime) -> Iterator[_Entry]:
+    for history in (_admin_log, _simple_history, _revisions):
+        if entry := history(obj, moment):
+            yield entry
+
+
+def _last_in_log(obj: models.Model, moment: datetime.datetime) -> LogEntry | None:
     return (
         LogEntry.objects.filter(
-            content_type=ContentType.objects.get_for_model(model),
-            object_id=str(pk),
+            content_type=ContentType.objects.get_for_model(type(obj)),
+            object_id=str(obj.pk),
             action_time__gte=moment,
         )
         .select_related("user")
@@ -35,13 +85,42 @@ def find_entry(model: Any, pk: Any, since: int | None) -> LogEntry | None:
     )
 
 
-def find_author(request: HttpRequest, model: Any, pk: Any, since: int | None) -> Author:
-    """Return who changed or deleted a row since a page was loaded."""
-    entry = find_entry(model, pk, since)
+def _admin_log(obj: models.Model, moment: datetime.datetime) -> _Entry | None:
+    entry = _last_in_log(obj, moment)
     if entry is None:
-        return Author()
-    return Author(
-        name=str(entry.user.get_username()),
-        when=entry.action_time,
-        is_self=entry.user_id == request.user.pk and entry.action_flag != DELETION,
+        return None
+    return _Entry(entry.user, entry.action_time, entry.action_flag == DELETION)
+
+
+def _simple_history(obj: models.Model, moment: datetime.datetime) -> _Entry | None:
+    """Ask django-simple-history, if it records the object's model."""
+    name = getattr(obj._meta, "simple_history_manager_attribute", None)
+    if name is None:
+        return None
+    records = getattr(obj, name).filter(history_date__gte=moment)
+    record = records.order_by("-history_date", "-history_id").first()
+    if record is None:
+        return None
+    return _Entry(record.history_user, record.history_date, record.history_type == "-")
+
+
+def _revisions(obj: models.Model, moment: datetime.datetime) -> _Entry | None:
+    """Ask django-reversion, if the object's model is registered with it."""
+    if not apps.is_installed("reversion"):
+        return None
+    from reversion import is_registered
+    from reversion.models import Version
+
+    if not is_registered(type(obj)):
+        return None
+    versions = Version.objects.get_for_object(obj).filter(
+        revision__date_created__gte=moment
     )
+    version = (
+        versions.select_related("revision__user")
+        .order_by("-revision__date_created", "-pk")
+        .first()
+    )
+    if version is None:
+        return None
+    return _Entry(version.revision.user, version.revision.date_created)

@@ -33,10 +33,13 @@ def _check_admin(
 ) -> Iterator[checks.CheckMessage]:
     cls = type(model_admin)
     is_versioned = isinstance(model_admin, VersionedAdminMixin)
+    is_used = any(isinstance(a, VersionedAdminMixin) for a in site._registry.values())
     inlines = [i for i in model_admin.inlines if isinstance(i, type)]
     if is_versioned:
         yield from _check_order(cls, VersionedAdminMixin, ModelAdmin, "optilock.E030")
         yield from _check_actions(site, model_admin)
+        yield from _check_groups(cls, model_admin.model)
+        yield from _check_poll(cls)
         if not any(version_field(m) for m in (model_admin.model, *_models(inlines))):
             yield checks.Warning(
                 f"{cls.__name__} is a VersionedAdminMixin, but neither "
@@ -45,6 +48,19 @@ def _check_admin(
                 obj=cls,
                 id="optilock.W031",
             )
+    elif (
+        is_used
+        and version_field(model_admin.model)
+        # Whoever overrides it may have taken the permission away.
+        and cls.has_change_permission is ModelAdmin.has_change_permission
+    ):
+        yield checks.Warning(
+            f"{cls.__name__} lets people overwrite each other's changes of "
+            f"{model_admin.model._meta.label}, which has a version.",
+            hint="Let it derive from VersionedModelAdmin, or VersionedAdminMixin.",
+            obj=cls,
+            id="optilock.W032",
+        )
     for inline in inlines:
         yield from _check_inline(cls, inline, is_versioned=is_versioned)
 
@@ -56,6 +72,8 @@ def _check_inline(
         yield from _check_order(
             inline, VersionedInlineMixin, InlineModelAdmin, "optilock.E031"
         )
+        if model := getattr(inline, "model", None):
+            yield from _check_groups(inline, model)
         if not is_versioned:
             yield checks.Error(
                 f"{inline.__name__} is versioned, but nothing shows its conflicts.",
@@ -98,6 +116,31 @@ def _check_actions(site: AdminSite, model_admin: Any) -> Iterator[checks.CheckMe
                 obj=cls,
                 id="optilock.E033",
             )
+
+
+def _check_groups(cls: Any, model: Any) -> Iterator[checks.CheckMessage]:
+    names = {f.name for f in (*model._meta.fields, *model._meta.many_to_many)}
+    for group in cls.optilock_groups or ():
+        unknown = [group] if isinstance(group, str) else sorted({*group} - names)
+        if unknown:
+            yield checks.Error(
+                f"optilock_groups of {cls.__name__} has a group {group!r}, in which "
+                f"{', '.join(map(repr, unknown))} is no field of {model._meta.label}.",
+                hint='Write groups of field names: [("amount", "currency")].',
+                obj=cls,
+                id="optilock.E035",
+            )
+
+
+def _check_poll(cls: Any) -> Iterator[checks.CheckMessage]:
+    seconds = cls.optilock_poll
+    if seconds is not None and not (isinstance(seconds, int) and seconds > 0):
+        yield checks.Error(
+            f"optilock_poll of {cls.__name__} is {seconds!r}, not a number of seconds.",
+            hint="Write a whole number from 1 on, or None to ask never.",
+            obj=cls,
+            id="optilock.E036",
+        )
 
 
 def _models(inlines: list[Any]) -> list[Any]:

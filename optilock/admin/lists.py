@@ -8,7 +8,7 @@ from typing import Any
 from django import forms
 from django.contrib import messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
-from django.core.exceptions import NON_FIELD_ERRORS
+from django.core.exceptions import NON_FIELD_ERRORS, ImproperlyConfigured
 from django.db import router, transaction
 from django.http import HttpRequest
 from django.template.loader import render_to_string
@@ -16,13 +16,31 @@ from django.template.response import TemplateResponse
 from django.utils.translation import gettext, ngettext
 
 from optilock import panel, tokens
+from optilock.admin.authors import find_name
 from optilock.admin.carrier import Carrier, take_carrier
+from optilock.admin.enter import action_name, hold_without_action, is_on_hold
 from optilock.conflicts import FieldState
 from optilock.fields import version_field
-from optilock.forms import CODES, TOKEN, FormConflict, TokenField, versioned_formset
+from optilock.forms import (
+    CODES,
+    TOKEN,
+    FormConflict,
+    TokenField,
+    VersionedFormSetMixin,
+    versioned_form,
+    versioned_formset,
+)
 from optilock.requests import once_more
 
 MEDIA = forms.Media(css={"all": ["optilock/conflict.css"]}, js=["optilock/conflict.js"])
+
+#: What the inputs of the action form in a change form begin with.
+CHANGE_FORM = "CHANGE_FORM-"
+
+#: Lets "Cancel" go back to the list, with the rows that were selected in it.
+BACK = forms.Media(js=["admin/js/cancel.js"])
+#: Keeps the link of a confirmation from going back to what was posted.
+LEAVE = forms.Media(js=["optilock/leave.js"])
 
 #: How many changed rows are told by name before an action runs.
 MANY_ROWS = 50
@@ -48,10 +66,11 @@ class VersionedListMixin(_Any):  # type: ignore[misc]  # see _Any
         if version_field(self.model) is None:
             return view()
         take_carrier(request)
+        if f"form-{TOKEN}" in request.POST and "index" in request.POST:
+            hold_without_action(request)
         if request.method == "POST" and "_save" in request.POST:
-            response = once_more(request, partial(self._in_transaction, view))
-        else:
-            response = view()
+            view = partial(self._in_transaction, view)
+        response = once_more(request, view)
         context = getattr(response, "context_data", None) or {}
         if "cl" in context:
             self._prepare_list(request, context)
@@ -63,11 +82,16 @@ class VersionedListMixin(_Any):  # type: ignore[misc]  # see _Any
 
     def _prepare_list(self, request: Any, context: dict[str, Any]) -> None:
         formset, form = context["cl"].formset, context.get("action_form")
-        if formset is not None and formset.is_bound and formset.is_versioned:
+        if formset is not None and not isinstance(formset, VersionedFormSetMixin):
+            raise ImproperlyConfigured(
+                f"{type(self).__name__}.get_changelist_formset() has to call super() "
+                f"and return what that returns, or old values would be put back."
+            )
+        if formset is not None and formset.is_bound:
             # Django pairs rows and forms by position, but takes the rows anew.
             context["cl"].result_list = [f.instance for f in formset.initial_forms]
             for row in formset.initial_forms:
-                self._tell_merged(request, row, ())
+                self._tell(request, row, (), saved=False)
             if any(conflict.asks for conflict in formset.conflicts):
                 self._ask_in_cells(request, formset)
                 context["media"] += MEDIA
@@ -75,6 +99,7 @@ class VersionedListMixin(_Any):  # type: ignore[misc]  # see _Any
             form.fields[TOKEN] = TokenField(
                 partial(self._sign_rows, context["cl"].result_list)
             )
+            context["media"] += form.media
 
     def _sign_rows(self, rows: Any) -> str:
         return tokens.Token({str(r.pk): tokens.look(r) for r in rows}).sign(self.model)
@@ -85,7 +110,17 @@ class VersionedListMixin(_Any):  # type: ignore[misc]  # see _Any
         formset = super().get_changelist_formset(request, **kwargs)
         if version_field(self.model) is None:
             return formset
-        return versioned_formset(formset, can_restore=False)
+        return versioned_formset(
+            formset,
+            form=versioned_form(
+                formset.form,
+                ask_always=self.optilock_ask_always,
+                conflict_groups=self.optilock_groups,
+            ),
+            can_restore=False,
+            is_one_thing=False,
+            on_hold=is_on_hold(request),
+        )
 
     def _ask_in_cells(self, request: Any, formset: Any) -> None:
         """Put the questions where each theme shows them: at the cells."""
@@ -95,21 +130,26 @@ class VersionedListMixin(_Any):  # type: ignore[misc]  # see _Any
                 continue
             form = conflict.form
             author = self.get_conflict_author(request, conflict.instance, since)
+            told = ""
+            if conflict.deleted and (name := find_name(conflict.instance, since)):
+                # What the row was called is all that is left of most columns.
+                told = panel.tell_who(name, author, deleted=True)
             for group in _cells(conflict):
                 html = render_to_string(
                     "optilock/cell.html",
                     {
                         "deleted": conflict.deleted,
-                        "user": "" if author.is_self else author.name,
+                        "told": told,
+                        "user": "" if author.is_self else panel.isolate(author.name),
                         "theirs": [
                             panel.show(conflict, name, "theirs")
                             for name in group
                             if not conflict.deleted
                         ],
-                        "label": ", ".join(panel.label(conflict, n) for n in group),
-                        "input": conflict.input_name(
-                            [""] if conflict.deleted else group
-                        ),
+                        "label": panel.labels(conflict, group),
+                        "input": ""
+                        if conflict[group[0]].state is FieldState.THEIRS
+                        else conflict.input_name([""] if conflict.deleted else group),
                         "choice": conflict.decisions.get(group[0], conflict.answer),
                     },
                 )
@@ -133,7 +173,7 @@ class VersionedListMixin(_Any):  # type: ignore[misc]  # see _Any
     ) -> Any:
         run = partial(super().response_action, request)
         prefix = _prefix(kwargs)
-        name = _action_name(request, prefix)
+        name = action_name(request, prefix)
         if (
             version_field(self.model) is None
             or name not in {"delete_selected", *self.optilock_actions}
@@ -143,7 +183,7 @@ class VersionedListMixin(_Any):  # type: ignore[misc]  # see _Any
         checked = partial(
             self._run_checked, request, queryset, name, run, *args, **kwargs
         )
-        return once_more(request, partial(self._in_transaction, checked))
+        return self._in_transaction(checked)
 
     def _run_checked(
         self,
@@ -186,6 +226,8 @@ class VersionedListMixin(_Any):  # type: ignore[misc]  # see _Any
             # Whoever confirms has seen these versions.
             chosen = list(context["queryset"])
             context["queryset"] = [*chosen, Carrier(self._sign_rows(chosen))]
+            if "optilock_run" in request.POST:
+                context["media"] += LEAVE
         return response
 
     def _ask_before(
@@ -199,12 +241,17 @@ class VersionedListMixin(_Any):  # type: ignore[misc]  # see _Any
     ) -> TemplateResponse:
         """Return a page that tells which rows were changed, and asks."""
         since = token.loaded if token.rows else None
-        action = dict(self.get_action_choices(request, **kwargs)).get(name, name)
+        is_from_list = not {"optilock_run", "post"} & set(request.POST)
+        # Django's own way to call overrides that don't know `action_location` yet.
+        get_choices: Any = getattr(
+            self, "_get_action_choices_with_action_location", self.get_action_choices
+        )
+        action = dict(get_choices(request, **kwargs)).get(name, name)
         context = {
             **self.admin_site.each_context(request),
             "title": gettext("Changed since the list was shown"),
             "opts": self.opts,
-            "action_label": action,
+            "action_label": panel.isolate(action),
             "action": name,
             "prefix": _prefix(kwargs),
             "for_all": _is_for_all(request),
@@ -221,7 +268,7 @@ class VersionedListMixin(_Any):  # type: ignore[misc]  # see _Any
             "count": len(rows),
             "unchanged": len(rows) - len(changed),
             "back": request.get_full_path(),
-            "media": self.media + MEDIA,
+            "media": self.media + MEDIA + (BACK if is_from_list else forms.Media()),
         }
         request.current_app = self.admin_site.name
         return TemplateResponse(request, "optilock/action.html", context)
@@ -230,7 +277,10 @@ class VersionedListMixin(_Any):  # type: ignore[misc]  # see _Any
 def _cells(conflict: FormConflict) -> list[list[str]]:
     if conflict.deleted:
         return [conflict.names(FieldState.MINE)[:1]]
-    return conflict.groups(FieldState.COLLIDING)
+    cells = conflict.groups(FieldState.COLLIDING)
+    if conflict.form.ask_always:
+        cells += conflict.groups(FieldState.THEIRS)  # to be looked at
+    return cells
 
 
 def _is_for_all(request: HttpRequest) -> bool:
@@ -240,13 +290,4 @@ def _is_for_all(request: HttpRequest) -> bool:
 def _prefix(kwargs: dict[str, Any]) -> str:
     """Return what the inputs of an action form begin with, in a change form."""
     location = getattr(kwargs.get("action_location"), "value", "")
-    return f"{location}-" if location == "CHANGE_FORM" else ""
-
-
-def _action_name(request: HttpRequest, prefix: str) -> str:
-    """Return the name of the action whose button was pressed, as Django does."""
-    names = request.POST.getlist(f"{prefix}action")
-    try:
-        return names[int(request.POST.get("index", 0))]
-    except (IndexError, ValueError):
-        return names[0] if names else ""
+    return CHANGE_FORM if location == "CHANGE_FORM" else ""

@@ -6,25 +6,28 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Any
 
+from django.apps import apps
 from django.contrib import admin, messages
 from django.contrib.admin import helpers
 from django.contrib.admin.utils import flatten_fieldsets, unquote
-from django.core.exceptions import (
-    NON_FIELD_ERRORS,
-)
+from django.core import checks
+from django.core.exceptions import NON_FIELD_ERRORS
 from django.db import models, router, transaction
 from django.http import HttpRequest, HttpResponseRedirect
 from django.utils.html import format_html
-from django.utils.text import get_text_list
-from django.utils.translation import gettext
+from django.utils.text import Truncator, capfirst, get_text_list
+from django.utils.translation import gettext, ngettext
 
 from optilock import panel, tokens
 from optilock.admin.authors import find_author
 from optilock.admin.carrier import take_carrier
-from optilock.admin.lists import MEDIA, VersionedListMixin
+from optilock.admin.enter import hold_without_action, is_on_hold
+from optilock.admin.lists import CHANGE_FORM, MEDIA, VersionedListMixin
 from optilock.admin.poll import VersionedPollMixin
+from optilock.admin.reverts import VersionedRevertMixin
 from optilock.fields import version_field
 from optilock.forms import (
+    CHOICE,
     CODES,
     TOKEN,
     FormConflict,
@@ -36,11 +39,14 @@ from optilock.forms import (
 from optilock.panel import Author
 from optilock.requests import once_more
 
-#: Views of other packages that show an old state on the form, to go back to it.
-_REVERT_VIEWS = ("_revision", "_recover", "_simple_history")
+#: How much of a value stands in a message.
+_MANY_CHARACTERS = 60
+
+#: How many rows a message tells by name.
+MANY_TITLES = 10
 
 
-class VersionedAdminMixin(VersionedPollMixin, VersionedListMixin):
+class VersionedAdminMixin(VersionedPollMixin, VersionedListMixin, VersionedRevertMixin):
     """For a ``ModelAdmin`` of a versioned model: ``(VersionedAdminMixin, ModelAdmin)``.
 
     It works for a model without a version as well, if its inlines have one.
@@ -69,16 +75,22 @@ class VersionedAdminMixin(VersionedPollMixin, VersionedListMixin):
             since: when that person's page was loaded, in milliseconds since the
                 epoch; ``None`` if that isn't known.
         """
-        return find_author(request, type(obj), obj.pk, since)
+        return find_author(request, obj, since)
 
-    def is_reverting(self, request: HttpRequest) -> bool:
-        """Return whether the form shows an old state on purpose.
-
-        True for the revert pages of django-reversion and
-        django-simple-history; there is nothing to compare with there.
-        """
-        match = request.resolver_match
-        return bool(match and (match.url_name or "").endswith(_REVERT_VIEWS))
+    def check(self, **kwargs: Any) -> list[checks.CheckMessage]:
+        # Here, because without the app its other checks don't run either.
+        messages: list[checks.CheckMessage] = super().check(**kwargs)
+        if not apps.is_installed("optilock"):
+            name = type(self).__name__
+            messages.append(
+                checks.Error(
+                    f"{name} needs the templates of optilock, which isn't installed.",
+                    hint='Add "optilock" to INSTALLED_APPS.',
+                    obj=type(self),
+                    id="optilock.E034",
+                )
+            )
+        return messages
 
     # --- the change form -------------------------------------------------
 
@@ -99,21 +111,24 @@ class VersionedAdminMixin(VersionedPollMixin, VersionedListMixin):
             form,
             ask_always=self.optilock_ask_always,
             conflict_groups=self.optilock_groups,
+            on_hold=is_on_hold(request),
             is_gone=is_gone,
             can_restore=is_gone and self.has_add_permission(request),
         )
 
-    def changeform_view(
-        self,
-        request: Any,
-        object_id: Any = None,
-        form_url: str = "",
-        extra_context: Any = None,
+    # A view that runs once more does so as a whole: what django-reversion has noted
+    # of the first run is forgotten with it.
+
+    def add_view(self, request: Any, *args: Any, **kwargs: Any) -> Any:
+        return once_more(request, partial(super().add_view, request, *args, **kwargs))
+
+    def change_view(
+        self, request: Any, object_id: Any, *args: Any, **kwargs: Any
     ) -> Any:
         take_carrier(request)
-        view = partial(
-            super().changeform_view, request, object_id, form_url, extra_context
-        )
+        if TOKEN in request.POST and f"{CHANGE_FORM}action" in request.POST:
+            hold_without_action(request, prefix=CHANGE_FORM)
+        view = partial(super().change_view, request, object_id, *args, **kwargs)
         return once_more(request, view)
 
     def get_object(self, request: Any, object_id: Any, from_field: Any = None) -> Any:
@@ -128,6 +143,12 @@ class VersionedAdminMixin(VersionedPollMixin, VersionedListMixin):
         if obj is None or from_field:
             return obj
         return obj if str(obj.pk) == str(object_id) else None
+
+    def get_inline_instances(self, request: Any, obj: Any = None) -> Any:
+        inlines = super().get_inline_instances(request, obj)
+        for inline in inlines:
+            inline._is_reverting = self.is_reverting(request)
+        return inlines
 
     def get_formset_kwargs(
         self, request: Any, obj: Any, inline: Any, prefix: str
@@ -150,7 +171,7 @@ class VersionedAdminMixin(VersionedPollMixin, VersionedListMixin):
                 self.add_poll(context, form.fields[TOKEN], form.instance)
         formsets = [inline.formset for inline in context["inline_admin_formsets"]]
         conflicts = list(find_conflicts(form, formsets))
-        if any(c.asks for c in conflicts) or _has_code(form, formsets, "too_old"):
+        if any(c.asks for c in conflicts) or _has_our_error(form, formsets):
             saved = getattr(form, "_locked", None)
             subject: Any = context.get("original") if saved is None else saved
             for one in (form, *(f for formset in formsets for f in formset.forms)):
@@ -160,30 +181,46 @@ class VersionedAdminMixin(VersionedPollMixin, VersionedListMixin):
                 conflicts,
                 subject=subject,
                 author=self._page_author(request, form, formsets, conflicts),
+                added=_added(formsets),
                 reload_url=request.get_full_path(),
                 can_recreate=getattr(form, "can_restore", False),
             )
             _put_on_top(form, panel_html)
+            for formset in formsets:  # what the panel says once is enough
+                errors = formset.non_form_errors()
+                errors.data = _not_ours(errors.data)
             for conflict in conflicts:
                 _point_at_fields(conflict)
             context["errors"] = helpers.AdminErrorList(form, formsets)
             context["media"] += MEDIA
         else:  # something else is wrong, and merged values are shown already
-            self._tell_merged(request, form, formsets)
+            self._tell(request, form, formsets, saved=False)
         return super().render_change_form(request, context, *args, **kwargs)
 
     def _page_author(
         self, request: Any, form: Any, formsets: Any, conflicts: list[FormConflict]
     ) -> Author:
+        """Return who changed what is on the page, as it was when first asked."""
         since = _loaded(form, formsets)
-        author = Author()
         # A child's change is logged with its parent.
-        if getattr(form, "instance", None) is not None:
-            author = self.get_conflict_author(request, form.instance, since)
-        if author == Author() and conflicts:
-            child: Any = conflicts[0].instance
-            author = self.get_conflict_author(request, child, since)
-        return author
+        subjects = [form.instance] if _was_changed(form) else []
+        rows: list[Any] = [*(c.instance for c in conflicts), *_added(formsets)]
+        subjects += rows[:1]
+        if version_field(self.model) is None:
+            subjects.reverse()  # whether the parent was changed isn't known
+        asked = vars(form).setdefault("_optilock_authors", {})
+        for subject in subjects:
+            if id(subject) not in asked:
+                author = self.get_conflict_author(request, subject, since)
+                asked[id(subject)] = author, since
+        # When the object was asked about, the rows' own page wasn't known yet.
+        if all(asked[id(subject)][0] == Author() for subject in subjects):
+            for subject in subjects:
+                if asked[id(subject)][1] != since:
+                    author = self.get_conflict_author(request, subject, since)
+                    asked[id(subject)] = author, since
+        authors: list[Author] = [asked[id(subject)][0] for subject in subjects]
+        return next((author for author in authors if author != Author()), Author())
 
     # --- saving ----------------------------------------------------------
 
@@ -191,30 +228,78 @@ class VersionedAdminMixin(VersionedPollMixin, VersionedListMixin):
         if getattr(form, "is_gone", False):
             prepare_as_new(obj)
             obj._optilock_restored = True
+        elif getattr(form, "is_versioned", False) and _was_changed(form):
+            # Once it is saved, a history may know of nothing but that.
+            self._page_author(request, form, (), [])
         super().save_model(request, obj, form, change)
 
     def save_related(
         self, request: Any, form: Any, formsets: Any, change: bool
     ) -> None:
+        conflicts = list(find_conflicts(form, formsets))
+        if conflicts or _added(formsets):
+            self._page_author(request, form, formsets, conflicts)
         super().save_related(request, form, formsets, change)
-        self._tell_merged(request, form, formsets)
-        self._tell_overwritten(request, form, formsets)
+        self._tell(request, form, formsets, saved=True)
 
-    def _tell_merged(self, request: Any, form: Any, formsets: Any) -> None:
+    def _tell(self, request: Any, form: Any, formsets: Any, *, saved: bool) -> None:
+        """Say what was merged and, once it is saved, what was overwritten."""
         conflicts = list(find_conflicts(form, formsets))
-        if fields := _names(conflicts, "merged"):
-            who = self._page_author(request, form, formsets, conflicts)
-            text = gettext("Merged: %(user)s had changed %(fields)s; that was kept.")
-            text %= {"user": _name_or_other(who), "fields": fields}
-            self.message_user(request, text, messages.INFO)
-
-    def _tell_overwritten(self, request: Any, form: Any, formsets: Any) -> None:
-        conflicts = list(find_conflicts(form, formsets))
-        if fields := _names(conflicts, "overwritten"):
-            who = self._page_author(request, form, formsets, conflicts)
-            text = gettext("You have overwritten what %(user)s had saved: %(fields)s.")
-            text %= {"user": _name_or_other(who), "fields": fields}
-            self.message_user(request, text, messages.WARNING)
+        vanished = [panel.saved_object(c) for c in conflicts if c.vanished]
+        said = [
+            (
+                messages.INFO,
+                _names(conflicts, "merged"),
+                gettext(
+                    "Merged: you had changed %(fields)s in another window; "
+                    "that was kept."
+                ),
+                gettext("Merged: %(user)s had changed %(fields)s; that was kept."),
+                gettext("Merged: somebody else had changed %(fields)s; that was kept."),
+            ),
+            (
+                messages.INFO,
+                _titles(vanished),
+                gettext(
+                    "Merged: you had deleted %(rows)s in another window; that was kept."
+                ),
+                gettext("Merged: %(user)s had deleted %(rows)s; that was kept."),
+                gettext("Merged: somebody else had deleted %(rows)s; that was kept."),
+            ),
+            (
+                messages.INFO,
+                _titles(_added(formsets)),
+                gettext(
+                    "Merged: you had added %(rows)s in another window; that was kept."
+                ),
+                gettext("Merged: %(user)s had added %(rows)s; that was kept."),
+                gettext("Merged: somebody else had added %(rows)s; that was kept."),
+            ),
+            (
+                messages.WARNING,
+                _names(conflicts, "overwritten") if saved else "",
+                gettext(
+                    "You have overwritten what you had saved in another window: "
+                    "%(fields)s."
+                ),
+                gettext("You have overwritten what %(user)s had saved: %(fields)s."),
+                gettext(
+                    "You have overwritten what somebody else had saved: %(fields)s."
+                ),
+            ),
+        ]
+        said = [one for one in said if one[1]]
+        if not said:
+            return
+        who = self._page_author(request, form, formsets, conflicts)
+        for level, what, own, known, unknown in said:
+            text = _one_of(who, own=own, known=known, unknown=unknown)
+            values = {"user": panel.isolate(who.name), "fields": what, "rows": what}
+            text %= values
+            if not saved:
+                level = messages.WARNING
+                text += " " + gettext("Nothing has been saved yet.")
+            self.message_user(request, text, level)
 
     def log_change(self, request: Any, obj: Any, message: Any) -> Any:
         if _was_restored(obj):
@@ -251,8 +336,45 @@ class VersionedAdminMixin(VersionedPollMixin, VersionedListMixin):
 
     def _confirmation_url(self, request: Any, obj: models.Model) -> str:
         query = request.GET.copy()
-        query[TOKEN] = tokens.Token({str(obj.pk): tokens.look(obj)}).sign(self.model)
+        row = tokens.look(obj, self._fingerprints(request, obj))
+        query[TOKEN] = tokens.Token({str(obj.pk): row}).sign(self.model)
         return f"{request.path}?{query.urlencode()}"
+
+    def _fingerprints(self, request: Any, obj: models.Model) -> dict[str, str]:
+        """Return those of the fields of the object that its form shows."""
+        if not self.has_view_or_change_permission(request, obj):
+            return {}
+        shown = set(flatten_fieldsets(self.get_fieldsets(request, obj)))
+        return {
+            field.name: tokens.fingerprint(field, field.value_from_object(obj))
+            for field in obj._meta.concrete_fields
+            if field.name in shown and field is not version_field(self.model)
+        }
+
+    def _tell_changed(self, request: Any, row: tokens.Row, obj: models.Model) -> str:
+        """Return the values that aren't those of the page, as a sentence."""
+        changed: list[Any] = [
+            obj._meta.get_field(name)
+            for name, fingerprint in self._fingerprints(request, obj).items()
+            if row.base.get(name, fingerprint) != fingerprint
+        ]
+        if not changed:
+            return ""
+        values = [
+            gettext("%(field)s “%(value)s”")
+            % {
+                "field": panel.isolate(capfirst(field.verbose_name)),
+                "value": panel.isolate(
+                    Truncator(panel.as_text(field, field.value_from_object(obj))).chars(
+                        _MANY_CHARACTERS
+                    )
+                ),
+            }
+            for field in changed
+        ]
+        return gettext("It has now: %(values)s.") % {
+            "values": get_text_list(values, gettext("and"))
+        }
 
     def _checked_delete(self, request: Any, object_id: Any, view: Any) -> Any:
         with transaction.atomic(using=router.db_for_write(self.model)):
@@ -274,25 +396,31 @@ class VersionedAdminMixin(VersionedPollMixin, VersionedListMixin):
                 if token.row(obj.pk).version == tokens.look(locked).version:
                     return view()
                 author = self.get_conflict_author(request, obj, token.loaded)
-                text = panel.tell_who(obj, author)
-                text += " " + gettext("Nothing was deleted. Look at it again.")
+                sentences = [
+                    panel.tell_who(obj, author),
+                    self._tell_changed(request, token.row(obj.pk), locked),
+                    gettext("Nothing was deleted. Look at it again."),
+                ]
+                text = " ".join(filter(None, sentences))
             self.message_user(request, text, messages.WARNING)
             return HttpResponseRedirect(self._confirmation_url(request, locked))
 
     def _deleted_already(self, request: Any, object_id: Any) -> Any:
         try:
             token = tokens.read(request.GET.get(TOKEN), self.model)
-        except tokens.BadToken:
+            [pk] = token.rows
+        except (tokens.BadToken, ValueError):  # or a list's, of many rows
             return None
-        [pk] = token.rows
+        if not _to_field(request) and pk != unquote(object_id):
+            return None
         gone = self.model(pk=pk)
         author = self.get_conflict_author(request, gone, token.loaded)
-        name = self.opts.verbose_name
+        name = panel.isolate(self.opts.verbose_name)
         text = gettext("The %(name)s was deleted already.") % {"name": name}
         if author.name and not author.is_self:
             text = gettext("The %(name)s was deleted already, by %(user)s.") % {
                 "name": name,
-                "user": author.name,
+                "user": panel.isolate(author.name),
             }
         self.message_user(request, text, messages.INFO)
         return self.response_post_save_change(request, gone)
@@ -319,10 +447,16 @@ class VersionedInlineMixin(_Any):  # type: ignore[misc]  # see _Any
 
     optilock_ask_always = False
     optilock_groups: Any = None
+    _is_reverting = False
 
     def get_formset(self, request: Any, obj: Any = None, **kwargs: Any) -> Any:
         formset = super().get_formset(request, obj, **kwargs)
-        if version_field(self.model) is None or obj is None or obj._state.adding:
+        if (
+            version_field(self.model) is None
+            or obj is None
+            or obj._state.adding
+            or self._is_reverting
+        ):
             return formset
         can_write = self.has_change_permission(
             request, obj
@@ -369,20 +503,34 @@ def find_conflicts(form: Any, formsets: Iterable[Any]) -> Iterator[FormConflict]
             yield conflict
 
 
+def _was_changed(form: Any) -> bool:
+    """Return whether somebody else may have changed the object since it was opened."""
+    locked = getattr(form, "_locked", None)
+    return (
+        locked is None
+        or form.opened.version != tokens.look(locked).version
+        # A page that asked has shown what is saved now.
+        or any(CHOICE in name for name in form.data)
+    )
+
+
 def _loaded(form: Any, formsets: Iterable[Any]) -> int | None:
-    """Return when the page was loaded."""
-    for one in (form, getattr(form, "formset", None), *formsets):
-        if token := getattr(one, "token", None):
-            return int(token.loaded)
-    return None
+    """Return when the page was loaded, before the first conflict it showed."""
+    each = (form, getattr(form, "formset", None), *formsets)
+    found = [token for one in each if (token := getattr(one, "token", None))]
+    return min((token.loaded for token in found), default=None)
 
 
 def _names(conflicts: Iterable[FormConflict], which: str) -> str:
     """Return what people call the fields, with the row in front if it is a child."""
     names = [
-        f"{panel.saved_object(c)}: {panel.label(c, name)}"
+        gettext("%(row)s: %(field)s")
+        % {
+            "row": panel.isolate(panel.saved_object(c)),
+            "field": panel.isolate(panel.label(c, name)),
+        }
         if c.form.formset
-        else panel.label(c, name)
+        else panel.isolate(panel.label(c, name))
         for c in conflicts
         if not c.deleted
         for name in getattr(c, which)
@@ -390,19 +538,33 @@ def _names(conflicts: Iterable[FormConflict], which: str) -> str:
     return get_text_list(names, gettext("and"))
 
 
-def _name_or_other(author: Author) -> str:
+def _one_of(author: Author, *, own: str, known: str, unknown: str) -> str:
+    """Return the sentence that fits: other languages don't only change the subject."""
     if author.is_self:
-        return gettext("you, in another window,")
-    return author.name or gettext("somebody else")
+        return own
+    return known if author.name else unknown
 
 
-def _has_code(form: Any, formsets: Iterable[Any], code: str) -> bool:
+def _added(formsets: Iterable[Any]) -> list[models.Model]:
+    """Return the rows that somebody else has added since the page was opened."""
+    return [row for formset in formsets for row in getattr(formset, "added", ())]
+
+
+def _titles(rows: list[Any]) -> str:
+    """Return what people call rows; of many, only how many more there are."""
+    titles = [panel.row_title(row) for row in rows[:MANY_TITLES]]
+    if more := len(rows) - len(titles):
+        titles.append(ngettext("%(n)s more", "%(n)s more", more) % {"n": more})
+    return get_text_list(titles, gettext("and"))
+
+
+def _has_our_error(form: Any, formsets: Iterable[Any]) -> bool:
     lists = [
         form.errors.get(NON_FIELD_ERRORS),
         *(f.non_form_errors() for f in formsets),
     ]
     return any(
-        getattr(error, "code", None) == code
+        getattr(error, "code", None) in CODES
         for errors in lists
         if errors
         for error in errors.data
@@ -412,14 +574,14 @@ def _has_code(form: Any, formsets: Iterable[Any], code: str) -> bool:
 def _put_on_top(form: Any, html: Any) -> None:
     """Replace our own errors by the panel, which is rendered inside the form."""
     errors = form.errors.get(NON_FIELD_ERRORS)
-    others = (
-        [e for e in errors.data if getattr(e, "code", None) not in CODES]
-        if errors
-        else []
-    )
+    others = _not_ours(errors.data) if errors else []
     form.errors[NON_FIELD_ERRORS] = form.error_class(
         [html, *others], error_class="nonfield", renderer=form.renderer
     )
+
+
+def _not_ours(errors: Iterable[Any]) -> list[Any]:
+    return [error for error in errors if getattr(error, "code", None) not in CODES]
 
 
 def _point_at_fields(conflict: FormConflict) -> None:
@@ -428,7 +590,7 @@ def _point_at_fields(conflict: FormConflict) -> None:
     for name in conflict.undecided:
         link = format_html(
             '<a href="#optilock-conflict">{}</a>',
-            gettext("Was changed by somebody else, too: decide which to keep."),
+            gettext("Was changed meanwhile, too: decide which to keep."),
         )
         errors = form.errors.get(name, ())
         form.errors[name] = form.error_class([*errors, link], renderer=form.renderer)

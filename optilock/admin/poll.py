@@ -67,8 +67,8 @@ class VersionedPollMixin(_Any):  # type: ignore[misc]  # see _Any
             who = self.get_conflict_author(request, obj, since)
             answer |= {
                 "text": panel.tell_who(obj, who),
-                "reload": gettext("Reload"),
-                "or": gettext("or go on, and decide when you save."),
+                "advice": gettext("You can go on, and decide when you save."),
+                "reload": gettext("Reload the page"),
             }
         return JsonResponse(answer)
 

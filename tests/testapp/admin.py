@@ -115,4 +115,7 @@ class PlainOrderAdmin(admin.ModelAdmin):
     form = OrderForm
     exclude = ["secret"]
     inlines = [PlainLineInline, PlainParcelInline]
+    list_display = ["number", "status", "amount"]
+    list_editable = ["status", "amount"]
+    search_fields = ["number"]
     save_as = True

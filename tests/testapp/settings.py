@@ -5,6 +5,8 @@ or mariadb. The servers are taken to run on 127.0.0.1, on their standard ports.
 
 The example project's apps are installed too: its stories are tested on each
 database.
+
+OPTILOCK_TEST_ADMIN adds another package for the admin, for the tests in contracts/.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from config import settings as example
+from contracts import packages
 
 CHOICES: dict[str, dict[str, Any]] = {
     "sqlite": {
@@ -59,10 +62,20 @@ DATABASES = {"default": database("default"), "other": database("other")}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 INSTALLED_APPS = [*example.INSTALLED_APPS, "testapp"]
 MEDIA_ROOT = tempfile.mkdtemp(prefix="optilock")
-MIDDLEWARE = example.MIDDLEWARE
+LOCALE_MIDDLEWARE = "django.middleware.locale.LocaleMiddleware"
+MIDDLEWARE = [
+    # Once, wherever the example has it.
+    *dict.fromkeys([*example.MIDDLEWARE, LOCALE_MIDDLEWARE]),
+    "testapp.middleware.strict_policy",
+]
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # it is fast
 ROOT_URLCONF = "testapp.urls"
 SECRET_KEY = "not a secret"  # noqa: S105 -- nothing but the tests is signed with it
 STATIC_URL = example.STATIC_URL
 TEMPLATES = example.TEMPLATES
 USE_TZ = True
+
+if packages.CHOSEN:
+    INSTALLED_APPS = [*packages.CHOSEN.apps, *INSTALLED_APPS, "contracts"]
+    MIDDLEWARE = [*MIDDLEWARE, *packages.CHOSEN.middleware]
+    ROOT_URLCONF = "contracts.urls"

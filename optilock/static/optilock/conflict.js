@@ -2,7 +2,9 @@
 'use strict';
 {
     const start = () => {
-        const panel = document.getElementById('optilock-conflict');
+        // In a list the questions stand at the cells, which may be far down.
+        const panel = document.getElementById('optilock-conflict') ||
+            document.querySelector('.optilock-cell');
         if (!panel) {
             return;
         }

@@ -28,7 +28,7 @@
             const reload = document.createElement('a');
             reload.href = window.location.href;
             reload.textContent = answer.reload;
-            banner.replaceChildren(`${answer.text} `, reload, ` ${answer.or}`);
+            banner.replaceChildren(`${answer.text} ${answer.advice} `, reload);
         };
 
         const ask = async () => {
