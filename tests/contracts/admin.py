@@ -1,0 +1,37 @@
+"""What a project writes to have optilock and the package in one admin."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.utils.module_loading import import_string
+from testapp import models
+
+from contracts.packages import CHOSEN
+from optilock.admin import VersionedAdminMixin, VersionedInlineMixin
+
+ModelAdmin = import_string(CHOSEN.model_admin)
+TabularInline = import_string(f"{CHOSEN.inlines}.TabularInline")
+StackedInline = import_string(f"{CHOSEN.inlines}.StackedInline")
+
+
+class LineInline(VersionedInlineMixin, TabularInline):
+    model = models.Line
+    extra = 1
+
+
+class ParcelInline(VersionedInlineMixin, StackedInline):
+    model = models.Parcel
+    extra = 0
+
+
+@admin.register(models.Order)
+class OrderAdmin(VersionedAdminMixin, ModelAdmin):
+    inlines = [LineInline, ParcelInline]
+    list_display = ["number", "status", "amount"]
+    list_editable = ["status", "amount"]
+    search_fields = ["number"]
+    actions = ["mark_paid"]
+    optilock_actions = ("mark_paid",)
+
+    def mark_paid(self, request, queryset):
+        queryset.update(status="paid")
