@@ -21,9 +21,12 @@ if TYPE_CHECKING:
 #: https://www.postgresql.org/docs/current/errcodes-appendix.html
 _SQLSTATES = {"40001", "40P01"}
 
-#: Deadlock, lock wait timeout, "record has changed since last read".
+#: Deadlock, and "record has changed since last read".
 #: https://mariadb.com/kb/en/mariadb-error-codes/
-_MYSQL_ERRORS = {1213, 1205, 1020}
+_MYSQL_ROLLBACKS = {1213, 1020}
+
+#: Lock wait timeout.
+_MYSQL_ERRORS = {*_MYSQL_ROLLBACKS, 1205}
 
 #: SQLITE_BUSY and SQLITE_LOCKED, the low byte of the extended codes.
 #: https://www.sqlite.org/rescode.html
@@ -57,11 +60,14 @@ def is_conflict(error: BaseException) -> bool:
     return False
 
 
-def is_stale_snapshot(error: BaseException) -> bool:
-    """Tell whether a row was changed after the transaction took its snapshot."""
+def is_rollback(error: BaseException) -> bool:
+    """Tell whether the database ended the transaction to let another one go on.
+
+    That is after a deadlock, or because a row was changed after the transaction
+    took its snapshot; not when it waited for a lock for too long.
+    """
     return any(
-        getattr(cause, "sqlstate", getattr(cause, "pgcode", None)) == "40001"
-        or _mysql_error(cause) == 1020
+        _sqlstate(cause) in _SQLSTATES or _mysql_error(cause) in _MYSQL_ROLLBACKS
         for cause in _causes(error)
     )
 
@@ -226,11 +232,10 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _is_database_conflict(error: BaseException) -> bool:
-    # psycopg says sqlstate, psycopg2 pgcode. Not every driver's sqlstate is of
-    # use: that of PyMySQL's errors is HY000 for nearly all of them.
-    for attribute in ("sqlstate", "pgcode"):
-        if getattr(error, attribute, None) in _SQLSTATES:
-            return True
+    # Not every driver's sqlstate is of use: that of PyMySQL's errors is HY000 for
+    # nearly all of them.
+    if _sqlstate(error) in _SQLSTATES:
+        return True
     code = getattr(error, "sqlite_errorcode", None)
     if isinstance(code, int):
         return code & 0xFF in _SQLITE_ERRORS
@@ -240,6 +245,11 @@ def _is_database_conflict(error: BaseException) -> bool:
         if isinstance(error, sqlite3.OperationalError):
             return "is locked" in str(error)
     return _mysql_error(error) in _MYSQL_ERRORS
+
+
+def _sqlstate(error: BaseException) -> str | None:
+    # psycopg says sqlstate, psycopg2 pgcode.
+    return getattr(error, "sqlstate", getattr(error, "pgcode", None))
 
 
 def _mysql_error(error: BaseException) -> int | None:

@@ -313,12 +313,10 @@ class _Call:
             except DatabaseError as error:
                 # PostgreSQL's snapshots are taken before a lock is waited for, so
                 # at REPEATABLE READ it comes too late if the row was changed in
-                # the meantime. Nothing is lost yet: queue up again.
-                if (
-                    self.has_locked
-                    or self._is_late(0)
-                    or not losses.is_stale_snapshot(error)
-                ):
+                # the meantime. And in a deadlock, whoever has written nothing yet
+                # is the one to yield, every time. Nothing is lost yet: queue up
+                # again.
+                if self.has_locked or self._is_late(0) or not losses.is_rollback(error):
                     raise
         return self._attempt(function, self.aliases)
 

@@ -8,7 +8,7 @@ from factories import AccountFactory
 from testapp.models import Account
 
 from optilock import RecordDeletedError
-from optilock.losses import HotRows, Row, is_conflict, is_stale_snapshot
+from optilock.losses import HotRows, Row, is_conflict, is_rollback
 
 
 def driver_error(module, name, *args, **attributes):
@@ -76,14 +76,21 @@ def test_sqlite_is_known_by_the_low_byte_of_its_code(code, expected):
     ("case", "expected"),
     [
         (CONFLICTS[0], True),
-        (CONFLICTS[1], False),
+        (CONFLICTS[1], True),
         (CONFLICTS[4], True),
         (OTHERS[0], False),
     ],
     ids=["40001", "40P01", "1020", "23505"],
 )
-def test_a_stale_snapshot_is_known_by_its_code(case, expected):
-    assert is_stale_snapshot(driver_error(*case)) is expected
+def test_a_transaction_that_the_database_ended_is_known_by_its_code(case, expected):
+    assert is_rollback(driver_error(*case)) is expected
+
+
+@pytest.mark.parametrize(("code", "expected"), [(1213, True), (1205, False)])
+def test_to_wait_too_long_is_no_rollback(code, expected):
+    error = driver_error("MySQLdb", "OperationalError", code, "?")
+    assert is_rollback(error) is expected
+    assert is_conflict(error)
 
 
 @pytest.mark.django_db

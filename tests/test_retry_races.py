@@ -9,12 +9,13 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from contextlib import contextmanager
 
 import pytest
 from django.conf import settings
-from django.db import connection, connections
-from django.db.models import Sum
+from django.db import connection, connections, transaction
+from django.db.models import F, Sum
 from factories import AccountFactory
 from testapp.models import Account
 
@@ -253,6 +254,68 @@ def test_a_deadlock_is_retried(first):
     race(2, lambda n: write_both(orders[n ^ first]), LEVELS["READ_COMMITTED"])
     assert len(calls) > 2
     assert [account.balance for account in Account.objects.all()] == [102, 102]
+
+
+def somebody_waits_for_a_lock():
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+            " AND datname = current_database()"
+            if VENDOR == "postgresql"
+            else "SELECT count(*) FROM information_schema.innodb_trx"
+            " WHERE trx_state = 'LOCK WAIT'"
+        )
+        return cursor.fetchone()[0] > 0
+
+
+@pytest.mark.skipif(VENDOR == "sqlite3", reason="SQLite has one lock, and no deadlocks")
+def test_who_yields_in_a_deadlock_while_it_queues_up_has_not_used_up_an_attempt():
+    first, second, *others = AccountFactory.create_batch(12)
+    # PostgreSQL ends whoever looks for the deadlock first, MariaDB who wrote least.
+    patient = hurried = LEVELS["READ_COMMITTED"]
+    if VENDOR == "postgresql":
+        hurried = {**patient, "options": "-c deadlock_timeout=500ms"}
+        patient = {**patient, "options": "-c deadlock_timeout=60s"}
+    has_second = threading.Event()
+    calls, rivals = [], []
+
+    def write_the_other_way_round():
+        with connected(patient), transaction.atomic():
+            for other in others:
+                other.save()
+            Account.objects.filter(pk=second.pk).update(balance=F("balance") + 10)
+            has_second.set()
+            while not somebody_waits_for_a_lock():
+                time.sleep(0.2)  # MariaDB looks again after 0.1 s
+            Account.objects.filter(pk=first.pk).update(balance=F("balance") + 10)
+
+    def start_rival(**kwargs):
+        rivals.append(threading.Thread(target=write_the_other_way_round))
+        rivals[0].start()
+        assert has_second.wait(10)
+
+    @retry_on_conflict(attempts=2)
+    def write_both():
+        calls.append(1)
+        accounts = list(Account.objects.filter(pk__in=[first.pk, second.pk]))
+        for account in accounts:
+            account.balance += 1
+        if len(calls) == 1:
+            rewrite = Account.objects.filter(pk__in=[first.pk, second.pk]).update
+            race(1, lambda _: rewrite(owner="Somebody else"), hurried)
+        Account.objects.bulk_update(accounts, ["balance"])
+
+    retried.connect(start_rival)
+    try:
+        with connected(hurried):
+            write_both()
+    finally:
+        retried.disconnect(start_rival)
+        for rival in rivals:
+            rival.join()
+
+    assert len(calls) == 2
+    assert [Account.objects.get(pk=a.pk).balance for a in (first, second)] == [111, 111]
 
 
 @pytest.mark.skipif(VENDOR == "sqlite3", reason="readers make SQLite busy at COMMIT")
