@@ -90,10 +90,14 @@ def race(count, work, options):
             errors.append(error)
 
     threads = [threading.Thread(target=run, args=(n,)) for n in range(count)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with connected(options):
+        # SQLite's journal is another one from here on: to change it, many at once,
+        # isn't waited for.
+        connection.ensure_connection()
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
     for error in errors:
         raise error
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from django.conf import settings
+from django.contrib.staticfiles.views import serve
 from django.test import Client
 from factories import StaffFactory, UserFactory
 from pages import admin_url
@@ -24,6 +25,7 @@ OPTIONS = [
     "--disable-component-update",
     "--disable-sync",
     "--no-first-run",
+    "--renderer-process-limit=1",
 ]
 
 
@@ -42,6 +44,13 @@ def pytest_collection_modifyitems(items):
                 item.add_marker(skip)
 
 
+def serve_once(*args, **kwargs):
+    """Serve a static file, to be kept by whoever asked."""
+    response = serve(*args, **kwargs)
+    response["Cache-Control"] = "max-age=86400, immutable"
+    return response
+
+
 @pytest.fixture(scope="package")
 def browser():
     from playwright.sync_api import sync_playwright
@@ -49,6 +58,8 @@ def browser():
     with pytest.MonkeyPatch.context() as patch, sync_playwright() as playwright:
         # Playwright's loop runs in the thread of the tests, which use the ORM.
         patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
+        # Files that were installed a moment ago would be asked for on each page.
+        patch.setattr("django.contrib.staticfiles.handlers.serve", serve_once)
         chromium = playwright.chromium.launch(executable_path=BROWSER, args=OPTIONS)
         yield chromium
         chromium.close()

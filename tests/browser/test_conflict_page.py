@@ -7,6 +7,7 @@ from django.contrib.admin.models import LogEntry
 from django.core.files.base import ContentFile
 from factories import CustomerFactory, LineFactory, MemoFactory, OrderFactory
 from pages import admin_url
+from testapp.admin import OrderAdmin
 from testapp.models import Customer, Order, Parcel
 
 CHOICE = "optilock_choice_note"
@@ -146,6 +147,46 @@ def test_a_raw_id_is_asked_about_by_its_name(ann, bob):
     ann.save()
     memo.refresh_from_db()
     assert memo.parcel_id == "P2"
+
+
+def test_what_is_picked_in_a_lookup_window_is_asked_about(ann, bob):
+    for code in ("P1", "P2"):
+        Parcel.objects.create(code=code)
+    memo = MemoFactory()
+    ann.open(memo)
+    bob.change(memo, parcel="P1")
+    with ann.page.expect_popup() as lookup:
+        ann.page.locator("#lookup_id_parcel").click()
+    with lookup.value.expect_event("close"):
+        lookup.value.get_by_role("link", name="P2", exact=True).click()
+    ann.save()
+    assert ann.asked
+    assert ann.field("parcel").input_value() == "P2"
+    ann.keep("mine", "optilock_choice_parcel")
+    ann.save()
+    memo.refresh_from_db()
+    assert memo.parcel_id == "P2"
+
+
+def test_what_was_chosen_from_suggestions_is_asked_about(ann, bob, order, monkeypatch):
+    monkeypatch.setattr(OrderAdmin, "autocomplete_fields", ["customer"])
+    smith, jones = CustomerFactory(name="Smith"), CustomerFactory(name="Jones")
+    for person, name in ((ann, "Smith"), (bob, "Jones")):
+        person.open(order)
+        person.page.locator(".field-customer .select2-selection").click()
+        person.page.locator(".select2-search__field").fill(name[:3])
+        person.page.locator(".select2-results__option", has_text=name).click()
+    bob.save()
+    ann.save()
+    assert ann.asked
+    assert ann.page.inner_text(".field-customer .select2-selection").endswith("Smith")
+    ann.keep("theirs", "optilock_choice_customer")
+    ann.save()
+    order.refresh_from_db()
+    assert order.customer == jones
+    ann.open(order)
+    assert ann.field("customer").input_value() == str(jones.pk)
+    assert smith.order_set.count() == 0
 
 
 def test_who_may_only_look_is_asked_nothing(sign_in, bob, order):

@@ -65,6 +65,7 @@ class AssortedAdmin(VersionedModelAdmin):
 
 @admin.register(models.Customer, site=site)
 class CustomerAdmin(VersionedModelAdmin):
+    ordering = ["name"]
     search_fields = ["name"]
     optilock_ask_always = True
 
