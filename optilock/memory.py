@@ -83,16 +83,17 @@ def prepare(model: type[models.Model]) -> int:
     """Return how many values of a row there are, if all of them can be shared.
 
     It is kept with the model's options. -1 stands for a model some of whose
-    values must be copied.
+    values must be copied, or that remembers nothing.
     """
     meta: Any = model._meta
+    fields = meta.concrete_fields
     meta._optilock_mutable = mutable = tuple(
         index
-        for index, field in enumerate(meta.concrete_fields)
+        for index, field in enumerate(fields)
         if not isinstance(field, _SCALAR_FIELDS) or hasattr(field, "from_db_value")
     )
-    meta._optilock_shared = -1 if mutable else len(meta.concrete_fields)
-    fields = meta.concrete_fields
+    is_shared = not mutable and getattr(model, "remember_loaded", False)
+    meta._optilock_shared = len(fields) if is_shared else -1
     meta._optilock_values = (
         itemgetter(*[field.attname for field in fields])
         if len(fields) > 1 and not any(field.generated for field in fields)

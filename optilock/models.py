@@ -194,15 +194,16 @@ class VersionedModel(models.Model):
             instance = super().from_db(db, field_names, values, fetch_mode=fetch_mode)
         else:
             instance = super().from_db(db, field_names, values)
-        if cls.remember_loaded:
-            try:
-                complete = cls._meta._optilock_shared == len(values)  # type: ignore[attr-defined]
-            except AttributeError:
-                complete = memory.prepare(cls) == len(values)
+        try:
+            shared = cls._meta._optilock_shared  # type: ignore[attr-defined]
+        except AttributeError:
+            shared = memory.prepare(cls)
+        if shared == len(values):
             # Django makes the values for this one call: they can be kept.
-            instance._state._optilock_loaded = (  # type: ignore[attr-defined]
-                values if complete else memory.copied(cls, field_names, values)
-            )
+            instance._state._optilock_loaded = values  # type: ignore[attr-defined]
+        elif cls.remember_loaded:
+            loaded = memory.copied(cls, field_names, values)
+            instance._state._optilock_loaded = loaded  # type: ignore[attr-defined]
         return instance
 
     def refresh_from_db(
