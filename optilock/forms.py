@@ -706,9 +706,13 @@ def versioned_form(form: Any, **attributes: Any) -> Any:
     return new
 
 
-def versioned_formset(formset: Any, **attributes: Any) -> Any:
-    """Return a subclass of the model formset class that is versioned."""
-    attributes.setdefault("form", formset.form)
+def versioned_formset(
+    formset: Any, *, ask_always: bool, conflict_groups: Any, **attributes: Any
+) -> Any:
+    """Return a subclass of the model formset class that is versioned, as its forms."""
+    attributes["form"] = versioned_form(
+        formset.form, ask_always=ask_always, conflict_groups=conflict_groups
+    )
     return type(formset.__name__, (VersionedFormSetMixin, formset), attributes)
 
 

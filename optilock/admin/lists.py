@@ -27,7 +27,6 @@ from optilock.forms import (
     FormConflict,
     TokenField,
     VersionedFormSetMixin,
-    versioned_form,
     versioned_formset,
 )
 from optilock.requests import once_more
@@ -112,11 +111,8 @@ class VersionedListMixin(_Any):  # type: ignore[misc]  # see _Any
             return formset
         return versioned_formset(
             formset,
-            form=versioned_form(
-                formset.form,
-                ask_always=self.optilock_ask_always,
-                conflict_groups=self.optilock_groups,
-            ),
+            ask_always=self.optilock_ask_always,
+            conflict_groups=self.optilock_groups,
             can_restore=False,
             is_one_thing=False,
             on_hold=is_on_hold(request),

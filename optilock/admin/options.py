@@ -465,11 +465,8 @@ class VersionedInlineMixin(_Any):  # type: ignore[misc]  # see _Any
             return formset
         return versioned_formset(
             formset,
-            form=versioned_form(
-                formset.form,
-                ask_always=self.optilock_ask_always,
-                conflict_groups=self.optilock_groups,
-            ),
+            ask_always=self.optilock_ask_always,
+            conflict_groups=self.optilock_groups,
         )
 
 
