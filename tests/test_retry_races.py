@@ -130,8 +130,11 @@ def test_no_increment_is_lost_and_nobody_gives_up(level):
 @pytest.mark.parametrize("level", LEVELS)
 def test_transfers_in_both_directions_keep_the_total(level):
     pks = [account.pk for account in AccountFactory.create_batch(5)]
+    # PostgreSQL may end whoever has read a page on which others write, and all five
+    # are on one: a lock on the rows keeps nobody from that.
+    is_by_page = (VENDOR, level) == ("postgresql", "SERIALIZABLE")
 
-    @retry_on_conflict
+    @retry_on_conflict(attempts=30 if is_by_page else 10)
     def transfer(source_pk, target_pk, amount):
         source = Account.objects.get(pk=source_pk)
         target = Account.objects.get(pk=target_pk)
