@@ -25,7 +25,7 @@ _SQLSTATES = {"40001", "40P01"}
 #: https://mariadb.com/kb/en/mariadb-error-codes/
 _MYSQL_ROLLBACKS = {1213, 1020}
 
-#: Lock wait timeout.
+#: These, and a lock not obtained in time.
 _MYSQL_ERRORS = {*_MYSQL_ROLLBACKS, 1205}
 
 #: SQLITE_BUSY and SQLITE_LOCKED, the low byte of the extended codes.
@@ -249,7 +249,7 @@ def _is_database_conflict(error: BaseException) -> bool:
 
 def _sqlstate(error: BaseException) -> str | None:
     # psycopg says sqlstate, psycopg2 pgcode.
-    return getattr(error, "sqlstate", getattr(error, "pgcode", None))
+    return getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
 
 
 def _mysql_error(error: BaseException) -> int | None:
