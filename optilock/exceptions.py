@@ -2,18 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from dataclasses import field as option
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from django.db import DatabaseError
+from django.db import DatabaseError, models, transaction
+
+from optilock import loaded, signals
+from optilock.conflicts import UNKNOWN, Conflict
+from optilock.fast_update import current_version
+from optilock.rows import first_table, read_row
 
 if TYPE_CHECKING:
     from django.db.models import Model
+    from typing_extensions import NotRequired, TypedDict, Unpack
 
-    from optilock.conflicts import Conflict
+    from optilock.fields import IntegerVersionField
+
+    class _Arguments(TypedDict):
+        instance: Model
+        using: str
+        expected_version: int
+        conflicts: NotRequired[Sequence[RowConflict]]
+        row: NotRequired[Model | None]
+
+
+__all__ = [
+    "RecordDeletedError",
+    "RecordModifiedError",
+    "RowConflict",
+    "error_for",
+    "refusal",
+]
 
 
 @dataclass(frozen=True)
@@ -23,14 +45,14 @@ class RowConflict:
     Attributes:
         instance: the model instance that could not be written.
         using: alias of the database that refused the write.
-        expected: the version the instance holds.
-        current: the version in the row, ``None`` if the row is gone.
+        expected_version: the version the instance holds.
+        current_version: the version in the row, ``None`` if the row was deleted.
     """
 
     instance: Model
     using: str
-    expected: int
-    current: int | None
+    expected_version: int
+    current_version: int | None
     #: The row, if it was read already.
     _row: Model | None = option(default=None, repr=False, compare=False)
 
@@ -39,15 +61,13 @@ class RowConflict:
         """The refused write field by field: base, mine and theirs.
 
         One query on the database that refused the write, when first asked for;
-        none if the row is gone. Ask before the instance is refreshed.
+        none if the row was deleted. Ask before the instance is refreshed.
         """
-        from optilock.conflicts import UNKNOWN, Conflict
-
         return Conflict.of(
             self.instance,
-            row=None if self.current is None else self._row or UNKNOWN,
+            row=None if self.current_version is None else self._row or UNKNOWN,
             using=self.using,
-            expected_version=self.expected,
+            expected_version=self.expected_version,
         )
 
 
@@ -61,26 +81,24 @@ class RecordModifiedError(DatabaseError):
     update that matches no row.
 
     Attributes:
-        instance: the model instance that could not be written.
+        instance: the model instance that could not be written; also ``target``,
+            as django-concurrency calls it.
         model: its class.
         pk: its primary key (a tuple for a composite one).
         using: alias of the database that refused the write.
         expected_version: the number the instance holds.
-        current_version: the number in the row, ``None`` if the row is gone.
+        current_version: the number in the row, ``None`` if the row was deleted.
         conflicts: a ``RowConflict`` for each row that couldn't be written. It is
-            one but for ``bulk_update()``, where the attributes above describe
-            the first row that isn't gone.
+            one, except after ``bulk_update()``, where the attributes above
+            describe the first row that wasn't deleted.
     """
 
-    def __new__(cls, *args: Any, instance: Model, **kwargs: Any) -> RecordModifiedError:
-        not_updated = getattr(instance, "NotUpdated", cls)
-        if not issubclass(cls, not_updated):
-            namespace = {
-                "__module__": cls.__module__,
-                "__qualname__": cls.__qualname__,
-                "_declared": cls,
-            }
-            cls = type(cls.__name__, (cls, not_updated), namespace)
+    def __new__(
+        cls, *args: object, instance: Model, **kwargs: object
+    ) -> RecordModifiedError:
+        not_updated = getattr(instance, "NotUpdated", None)
+        if not_updated is not None and not issubclass(cls, not_updated):
+            cls = _for_model(type(instance), cls, not_updated)
         return super().__new__(cls)
 
     def __init__(
@@ -108,8 +126,12 @@ class RecordModifiedError(DatabaseError):
 
     def _bulk_message(self) -> str:
         rows = [
-            f"{row.instance.pk!r} (expected version {row.expected}, "
-            + ("gone)" if row.current is None else f"found {row.current})")
+            f"{row.instance.pk!r} (expected version {row.expected_version}, "
+            + (
+                "deleted)"
+                if row.current_version is None
+                else f"found {row.current_version})"
+            )
             for row in self.conflicts
         ]
         more = f" and {len(rows) - 10} more" if len(rows) > 10 else ""
@@ -118,6 +140,11 @@ class RecordModifiedError(DatabaseError):
             f"as they were loaded, or not in the queryset: pk {', '.join(rows[:10])}"
             f"{more}. Reload them and apply the changes again."
         )
+
+    @property
+    def target(self) -> Model:
+        """The instance, by the name that handlers for django-concurrency know."""
+        return self.instance
 
     @property
     def conflict(self) -> Conflict:
@@ -130,7 +157,7 @@ class RecordModifiedError(DatabaseError):
         row = f"{self.model._meta.label} with pk {self.pk!r}"
         if self.current_version is None:
             return (
-                f"{row} was not written: the row is gone (deleted, or not in the "
+                f"{row} was not written: there is no such row (deleted, or not in the "
                 f"database {self.using!r}); version {self.expected_version} was "
                 f"expected. To store the object as a new row, use "
                 f"save(force_insert=True)."
@@ -146,9 +173,21 @@ class RecordModifiedError(DatabaseError):
             f"{row} was not written: it was changed by somebody else in the meantime "
             f"(expected version {self.expected_version}, found "
             f"{self.current_version}). Reload it and apply the change again."
+            f"{self._read_elsewhere()}"
         )
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def _read_elsewhere(self) -> str:
+        """Tell if the object was loaded from another database, perhaps a replica."""
+        source = self.instance._state.db
+        if source is None or source == self.using:
+            return ""
+        return (
+            f" It was loaded from the database {source!r}, which may lag behind: load "
+            f"what you are going to save with using({self.using!r}), or in a function "
+            f"under retry_on_conflict."
+        )
+
+    def __reduce__(self) -> tuple[object, ...]:
         cls = getattr(type(self), "_declared", type(self))
         names = ["instance", "using", "expected_version", "current_version"]
         arguments = {name: getattr(self, name) for name in [*names, "conflicts"]}
@@ -156,42 +195,85 @@ class RecordModifiedError(DatabaseError):
 
 
 class RecordDeletedError(RecordModifiedError):
-    """A write was refused: the row is gone. ``current_version`` is ``None``."""
+    """A write was refused: the row was deleted. ``current_version`` is ``None``."""
 
 
-class MergeConflict(Exception):  # noqa: N818 -- it is not an error to disagree
-    """A merge needs decisions. Nothing was changed.
+def _for_model(
+    model: type[Model], cls: type[RecordModifiedError], not_updated: type[Exception]
+) -> type[RecordModifiedError]:
+    """Return the error class that is the model's ``NotUpdated`` as well.
 
-    Attributes:
-        conflict: the ``Conflict``.
-        fields: the names of the fields somebody has to decide about.
+    There is one for each model; it is kept with the model's options.
     """
-
-    def __init__(
-        self,
-        conflict: Conflict,
-        fields: Sequence[str],
-    ) -> None:
-        super().__init__(conflict, fields)
-        self.conflict = conflict
-        self.fields = list(fields)
-
-    def __str__(self) -> str:
-        label = self.conflict.model._meta.label
-        if self.conflict.deleted:
-            return (
-                f"{label} was not merged: the row is gone. To store the object as a "
-                f"new row, use save(force_insert=True)."
-            )
-        fields = ", ".join(self.fields)
-        return (
-            f"{label} was not merged: {fields} changed on both sides. Say what is to "
-            f"become of each: merge(resolve={{{self.fields[0]!r}: 'mine'}}) or "
-            f"'theirs', 'base', 'lines', or a function of the change."
-        )
+    cls = vars(cls).get("_declared", cls)
+    classes: dict[type[RecordModifiedError], type[RecordModifiedError]]
+    classes = vars(model._meta).setdefault("_optilock_errors", {})
+    if cls not in classes:
+        namespace = {
+            "__module__": cls.__module__,
+            "__qualname__": cls.__qualname__,
+            "_declared": cls,
+        }
+        made = type(cls.__name__, (cls, not_updated), namespace)
+        classes.setdefault(cls, made)  # another thread may have been faster
+    return classes[cls]
 
 
 def _rebuild(
-    cls: type[RecordModifiedError], arguments: dict[str, Any]
+    cls: Callable[..., RecordModifiedError], arguments: dict[str, object]
 ) -> RecordModifiedError:
     return cls(**arguments)
+
+
+def error_for(
+    *, current_version: int | None, **arguments: Unpack[_Arguments]
+) -> RecordModifiedError:
+    """Return the error for a row that is at this version now; ``None``: deleted."""
+    kind = RecordDeletedError if current_version is None else RecordModifiedError
+    return kind(current_version=current_version, **arguments)
+
+
+def refusal(
+    field: IntegerVersionField,
+    instance: models.Model,
+    using: str,
+    pk: object,
+    expected: int,
+) -> RecordModifiedError:
+    """Return the error for a write that matched no row; one query."""
+    current, row = _current(field, instance, using, pk)
+    return _told(instance, using, expected, current, row)
+
+
+def _current(
+    field: IntegerVersionField, instance: models.Model, using: str, pk: object
+) -> tuple[int | None, models.Model | None]:
+    """Return the version of the row, ``None`` if it was deleted, and maybe the row."""
+    # A read that locks can end the transaction, like the write it follows.
+    with transaction.mark_for_rollback_on_error(using=using):
+        # Where another table is written first, the row now has values of ours.
+        if loaded.is_merging(instance) and first_table(instance) is field.model:
+            row = read_row(instance, using, instance.pk, lock=True)
+            return None if row is None else vars(row)[field.attname], row
+        return current_version(field, using, pk), None
+
+
+def _told(
+    instance: models.Model,
+    using: str,
+    expected: int,
+    current: int | None,
+    row: models.Model | None,
+) -> RecordModifiedError:
+    """Return the error, after it was told to receivers."""
+    error = error_for(
+        instance=instance,
+        using=using,
+        expected_version=expected,
+        current_version=current,
+        row=row,
+    )
+    signals.conflict_detected.send_robust(
+        type(instance), instance=instance, error=error, using=using
+    )
+    return error

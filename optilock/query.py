@@ -2,55 +2,99 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, TypeVar
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from django.core.exceptions import FieldDoesNotExist
-from django.db import NotSupportedError, connections, models, transaction
-from django.db.models.constants import LOOKUP_SEP
+from django.db import connections, models, transaction
+from django.db.models.constants import OnConflict
 
-from optilock import bulk, memory, rollback
-from optilock.fields import IntegerVersionField, NextVersion, version_field
-from optilock.triggers import has_trigger
+from optilock import attempts, bulk, keys, loaded, rollback
+from optilock.deferring import DeferringQuerySet
+from optilock.expressions import NextVersion
+from optilock.fields import IntegerVersionField
+from optilock.lost_transactions import one_statement
+from optilock.relations import RelationsMixin
+from optilock.rows import ModelField, own_field, version_field
+from optilock.upserts import upsert
+
+__all__ = ["VersionedManager", "VersionedQuerySet"]
+
+#: What Django takes by position.
+_BULK_CREATE_ARGUMENTS = (
+    "batch_size",
+    "ignore_conflicts",
+    "update_conflicts",
+    "update_fields",
+    "unique_fields",
+)
 
 M_co = TypeVar("M_co", bound=models.Model, covariant=True)
 
 
-class VersionedQuerySet(models.QuerySet[M_co]):
-    """A queryset that raises the version of the rows it updates.
+class VersionedQuerySet(DeferringQuerySet[M_co]):
+    """A queryset that bumps the version of the rows it updates.
 
-    It never leaves the version out of what it loads, because an instance
-    without it can't be saved.
+    It never leaves the version out of what it loads. Inside an attempt of
+    ``retry_on_conflict`` it reads from the database that the attempt writes to.
     """
 
+    @property
+    def db(self) -> str:
+        """The database for this query, as Django's routers say."""
+        if self._db is None and not self._for_write:  # type: ignore[attr-defined]
+            hints = self._hints  # type: ignore[attr-defined]
+            alias = attempts.write_alias(self.model, **hints)
+            if alias is not None:
+                return alias
+        return super().db
+
+    def get(self, *args: Any, **kwargs: Any) -> M_co:
+        """Return the one row that matches, as Django does.
+
+        In an attempt of ``retry_on_conflict``, a row that was lost a moment ago is
+        locked.
+        """
+        attempt = attempts.running.get()
+        row = None if attempt is None or args else attempts.row_of(self, kwargs)
+        if row is None or attempt is None:
+            return super().get(*args, **kwargs)
+        attempt.read.add(row)
+        if row != attempt.awaited:
+            return super().get(**kwargs)
+        rows = self
+        if not self.query.select_for_update:  # else it locks the row in its own way
+            features = connections[row.using].features
+            rows = self.select_for_update(no_key=features.has_select_for_no_key_update)
+        return attempt.read_locked(
+            row, partial(super(VersionedQuerySet, rows).get, **kwargs)
+        )
+
     def update(self, **kwargs: Any) -> int:
-        """Update all rows and raise their versions, in one statement.
+        """Update all rows and bump their versions, in one statement.
 
         Nothing is checked: an update like this overwrites whatever is there. A
         version among the arguments is stored as it is.
         """
         field = self._version_field()
-        if (
-            field is None
-            or not kwargs
-            or field.name in kwargs
-            or field.excludes(kwargs)
-        ):
+        if field is None:
             return super().update(**kwargs)
-        kwargs[field.name] = NextVersion(field)
-        if field.model is self.model._meta.concrete_model:
-            return super().update(**kwargs)
-        # Several tables, a statement for each: between them nobody may save on
-        # the strength of a version that is about to change.
         self._for_write = True
-        with transaction.atomic(using=self.db, savepoint=False):
+        if kwargs and not (field.name in kwargs or field.excludes(kwargs)):
+            kwargs[field.name] = NextVersion(field)
+            if self.model._meta.parents:
+                # Several tables, a statement for each: between them nobody may save
+                # on the strength of a version that is about to change.
+                with transaction.atomic(using=self.db, savepoint=False):
+                    return super().update(**kwargs)
+        with one_statement(self.db, f"update() of {self.model._meta.label}"):
             return super().update(**kwargs)
 
     update.alters_data = True  # type: ignore[attr-defined]
 
     def bulk_update(
         self,
-        objs: Iterable[Any],
+        objs: Iterable[M_co],
         fields: Iterable[str],
         batch_size: int | None = None,
         **kwargs: Any,
@@ -58,140 +102,139 @@ class VersionedQuerySet(models.QuerySet[M_co]):
         """Write the fields of all objects, if none of them is stale.
 
         Each row is matched by primary key and version in the statement that
-        writes it. Either all rows are written or none.
+        writes it. Either all rows are written or none. An object that is given
+        twice is written once, and the version, if it is among the fields, is
+        bumped as always.
 
         Returns:
             The number of rows.
 
         Raises:
-            RecordModifiedError: rows were changed, or are gone, or aren't in
+            RecordModifiedError: rows were changed or deleted, or aren't in
                 this queryset; ``error.conflicts`` names them all.
-            RecordDeletedError: the same, and all of those rows are gone.
-            ValueError: an object can't be checked, or occurs twice.
+            RecordDeletedError: the same, and all of those rows were deleted.
+            ValueError: an object can't be checked, or two of them stand for one row.
         """
         version = self._version_field()
-        objs, names = tuple(objs), list(fields)
+        objs, names = tuple({id(obj): obj for obj in objs}.values()), list(fields)
+        if batch_size is not None:
+            kwargs["batch_size"] = batch_size
         if (
             version is None
             or version.excludes(names)
-            or _is_set_order(self.model, names, objs)
+            or bulk.is_set_order(self.model, names, objs)
         ):
-            return super().bulk_update(objs, names, batch_size, **kwargs)
+            return super().bulk_update(objs, names, **kwargs)
         # Without objects this writes nothing, but Django's checks are made.
-        super().bulk_update((), names, batch_size, **kwargs)
-        columns: list[Any] = [self.model._meta.get_field(name) for name in names]
-        _refuse_uncheckable(version, columns, objs)
+        super().bulk_update((), names, **kwargs)
+        columns = [own_field(self.model, name) for name in names]
+        columns = [field for field in columns if field is not version]
+        bulk.refuse_uncheckable(version, objs)
         if not objs:
             return 0
         expected = [version.expected(obj) for obj in objs]
         for obj in objs:
-            obj._prepare_related_fields_for_save(
+            obj._prepare_related_fields_for_save(  # type: ignore[attr-defined]  # not in the stubs
                 operation_name="bulk_update", fields=columns
             )
         self._for_write = True
         using = self.db
         written = [field for field in columns if not field.generated]
         outside = self._outside(version, objs)
-        try:
-            with transaction.atomic(using=using):
-                if outside or not bulk.write(using, version, written, objs, batch_size):
-                    raise _NotAllMatchedError
-        except _NotAllMatchedError:
-            raise bulk.conflict(using, version, objs, outside) from None
+        if outside or not bulk.write(using, version, written, objs, batch_size):
+            raise bulk.conflict(using, version, objs, outside)
         connection = connections[using]
+        saved: list[ModelField] = [version, *written]
         for obj, number in zip(objs, expected, strict=True):
             rollback.set_until_rollback(connection, obj, version.attname, number + 1)
-            if memory.recall(obj) is not None:
-                known = {f.attname: vars(obj)[f.attname] for f in (version, *written)}
-                memory.note(obj, using, known)
+            if loaded.recall(obj) is not None:
+                known = {f.attname: vars(obj)[f.attname] for f in saved}
+                loaded.note(obj, using, known)
         return len(objs)
 
     bulk_update.alters_data = True  # type: ignore[attr-defined]
 
     def bulk_create(
         self,
-        objs: Iterable[Any],
-        batch_size: int | None = None,
-        ignore_conflicts: bool = False,
-        update_conflicts: bool = False,
-        update_fields: Iterable[str] | None = None,
+        objs: Iterable[M_co],
         *args: Any,
         **kwargs: Any,
-    ) -> list[Any]:
+    ) -> list[M_co]:
         """Insert the objects; they can be saved afterwards.
 
-        With ``ignore_conflicts`` or ``update_conflicts`` the row behind an
-        object may be somebody else's: load it before you save it.
+        With ``ignore_conflicts`` the row behind an object may be somebody else's:
+        load it before you save it. With ``update_conflicts`` the rows that are there
+        are overwritten, unchecked, and their versions bumped. If the statement has
+        written all fields, the object can be saved afterwards, where the database
+        returns what became of its row; otherwise load it first.
 
-        Raises:
-            NotSupportedError: with ``update_conflicts``, which overwrites rows
-                without raising their versions. Where the model declares a
-                ``VersionTrigger``, the database raises them.
+        Args:
+            objs: new objects; a version that they have been given is kept, unless
+                the row is there already.
+            args: as Django's.
+            kwargs: as Django's.
         """
         version = self._version_field()
-        objs, update_fields = list(objs), update_fields and list(update_fields)
-        options = (batch_size, ignore_conflicts, update_conflicts, update_fields, *args)
         if version is None:
-            return super().bulk_create(objs, *options, **kwargs)
-        if (
-            update_conflicts
-            and not has_trigger(version.model)
-            and not (update_fields and version.excludes(update_fields))
-        ):
-            raise NotSupportedError(
-                f"bulk_create(update_conflicts=True) overwrites rows of "
-                f"{self.model._meta.label} without raising their versions. Load the "
-                f"rows that exist and bulk_update() them, or update_or_create() one "
-                f"by one; or declare a VersionTrigger in Meta.constraints."
-            )
+            return super().bulk_create(objs, *args, **kwargs)
+        objs = list(objs)
+        kwargs |= zip(_BULK_CREATE_ARGUMENTS, args, strict=False)
+        if kwargs.get("update_fields"):
+            kwargs["update_fields"] = list(kwargs["update_fields"])
         for obj in objs:
-            if not obj._is_pk_set():
+            if vars(obj._state).get("adding") is False and not obj._is_pk_set():  # type: ignore[attr-defined]  # not in the stubs
                 obj._state.adding = True  # a copy, made by setting the pk to None
-        before = [(o._state, vars(o._state).copy()) for o in objs]
+        before = [
+            (vars(obj._state).copy(), vars(obj).get(version.attname, rollback.ABSENT))
+            for obj in objs
+        ]
         try:
-            created = super().bulk_create(objs, *options, **kwargs)
+            created = super().bulk_create(objs, **kwargs)
         except BaseException:
-            for state, attributes in before:
-                vars(state).clear()
-                vars(state).update(attributes)
+            for obj, (state, number) in zip(objs, before, strict=True):
+                vars(obj._state).clear()
+                vars(obj._state).update(state)
+                rollback.put(obj, version.attname, number)
             raise
-        for obj, (state, attributes) in zip(objs, before, strict=True):
-            # Should the INSERT be rolled back, there is no row to update.
-            for name in ("adding", "db"):
-                rollback.remember(
-                    connections[self.db],
-                    state,
-                    name,
-                    attributes.get(name, rollback.ABSENT),
-                    getattr(state, name),
-                )
-            if (ignore_conflicts or update_conflicts) and obj._is_pk_set():
-                vars(obj).pop(version.attname, None)
+        for obj, (state, _) in zip(objs, before, strict=True):
+            _note_inserted(
+                obj,
+                self.db,
+                state,
+                version,
+                is_ignoring=bool(kwargs.get("ignore_conflicts")),
+                is_updating=bool(kwargs.get("update_conflicts")),
+            )
         return created
 
     bulk_create.alters_data = True  # type: ignore[attr-defined]
 
-    def only(self, *fields: Any) -> Any:
-        """Defer all fields but these, the primary key and the version.
+    def _insert(
+        self, objs: Sequence[models.Model], *args: object, **kwargs: Any
+    ) -> object:
+        version, insert = self._version_field(), super()._insert  # type: ignore[misc]  # not in the stubs
+        if version is None:
+            return insert(objs, *args, **kwargs)
+        if kwargs.get("on_conflict") == OnConflict.UPDATE:
+            insert = partial(upsert, insert, version)
+        # Django 6.1 sends it without a block, if it is the only one.
+        using = kwargs.get("using") or self.db
+        with one_statement(using, f"the insert of {self.model._meta.label}"):
+            return insert(objs, *args, **kwargs)
 
-        The same goes for each versioned model the names lead to:
-        ``only("author__name")`` loads the author's version.
-        """
-        if not fields or fields == (None,):
-            return super().only(*fields)
-        versions = dict.fromkeys(self._versions(fields))
-        return super().only(*fields, *versions)
+    _insert.alters_data = True  # type: ignore[attr-defined]
+    _insert.queryset_only = False  # type: ignore[attr-defined]
 
-    def defer(self, *fields: Any) -> Any:
-        """Defer these fields, but never a version."""
-        versions = set(self._versions(fields))
-        kept = [name for name in fields if name not in versions]
-        # All that was named was a version: nothing is left to defer.
-        return super().defer(*kept) if kept or not fields else self.all()
+    @classmethod
+    def as_manager(cls) -> Any:
+        """Return a ``VersionedManager`` with the methods of this queryset."""
+        return VersionedManager.from_queryset(cls)()
+
+    as_manager.queryset_only = True  # type: ignore[attr-defined]
 
     def _outside(
         self, version: IntegerVersionField, objs: Sequence[models.Model]
-    ) -> set[tuple[Any, ...]]:
+    ) -> set[tuple[object, ...]]:
         """Return the keys of the objects that this queryset leaves out.
 
         A column of the row that it filters by can't change before the row is
@@ -207,78 +250,104 @@ class VersionedQuerySet(models.QuerySet[M_co]):
             outside.difference_update(found.values_list(*names))
         return outside
 
-    def _versions(self, names: Iterable[Any]) -> Iterator[str]:
-        """Yield the names of the versions that stand beside the named fields."""
-        for name in names:
-            model: type[models.Model] = self.model
-            prefix = ""
-            for part in str(name).split(LOOKUP_SEP):
-                if version := version_field(model):
-                    yield f"{prefix}{version.name}"
-                related = _related_model(model, part)
-                if related is None:
-                    break
-                model, prefix = related, f"{prefix}{part}{LOOKUP_SEP}"
-
     def _version_field(self) -> IntegerVersionField | None:
         return version_field(self.model)
 
 
-class VersionedManager(models.Manager.from_queryset(VersionedQuerySet)):  # type: ignore[misc]
-    """The manager of a versioned model: ``objects = VersionedManager()``."""
+if TYPE_CHECKING:
+    _M = TypeVar("_M", bound=models.Model, covariant=True)
+
+    class _ManagerBase(models.Manager[_M]):
+        """What ``from_queryset()`` makes, for type checkers."""
+
+        def get_queryset(self) -> VersionedQuerySet[_M]: ...
+        def all(self) -> VersionedQuerySet[_M]: ...
+        def filter(self, *args: Any, **kwargs: Any) -> VersionedQuerySet[_M]: ...
+
+else:
+    _ManagerBase = models.Manager.from_queryset(VersionedQuerySet)
 
 
-def _related_model(model: type[models.Model], name: str) -> type[models.Model] | None:
-    try:
-        related: Any = model._meta.get_field(name).related_model
-    except FieldDoesNotExist:  # Django says so when the query runs
-        return None
-    return related if isinstance(related, type) else None
+class VersionedManager(RelationsMixin, _ManagerBase[M_co]):
+    """The manager of a versioned model: ``objects = VersionedManager()``.
 
-
-def _is_set_order(
-    model: type[models.Model], names: Sequence[str], objs: Sequence[models.Model]
-) -> bool:
-    """Recognise Django's ``set_RELATED_order()``.
-
-    It makes objects from primary keys alone: like ``update()``, it raises the
-    versions and has none to check.
+    It travels into migrations, so that ``update()`` and ``bulk_update()`` keep the
+    lock's promise in ``RunPython``, too. A manager derived from it travels as a
+    plain one, without methods and filters of its own, as managers do in Django;
+    unless it, or another base of it, says ``use_in_migrations = True``.
     """
-    return (
-        model._meta.order_with_respect_to is not None
-        and names == ["_order"]
-        and all(obj._state.adding for obj in objs)
-    )
 
+    use_in_migrations = True
 
-def _refuse_uncheckable(
-    version: IntegerVersionField,
-    fields: Iterable[models.Field[Any, Any]],
-    objs: Iterable[Any],
-) -> None:
-    if version in fields:
-        raise ValueError(
-            f"bulk_update() raises {version} itself. Leave {version.name!r} out of "
-            f"the fields."
+    def deconstruct(
+        self,
+    ) -> tuple[
+        bool,
+        str | None,
+        str | None,
+        Sequence[object] | None,
+        dict[str, object] | None,
+    ]:
+        if self._travels_as_itself():
+            return super().deconstruct()
+        return False, "optilock.VersionedManager", None, (), {}
+
+    def _travels_as_itself(self) -> bool:
+        return any(
+            vars(base).get("use_in_migrations", False)
+            for base in type(self).__mro__
+            if base not in VersionedManager.__mro__
         )
-    seen: set[tuple[Any, ...]] = set()
-    for obj in objs:
-        if not obj._is_pk_set():
-            raise ValueError("All bulk_update() objects must have a primary key set.")
-        if obj._state.adding:
-            raise ValueError(
-                f"bulk_update() can't check {obj!r}: it wasn't loaded from the "
-                f"database, so there is no knowing what this write would overwrite. "
-                f"Load the objects first, or use update(), which doesn't check."
-            )
-        key = bulk.row_key(version.model, obj)
-        if key in seen:
-            raise ValueError(
-                f"bulk_update() was given two objects with the primary key "
-                f"{obj.pk!r}. Only one of them can be written; leave the other out."
-            )
-        seen.add(key)
+
+    def __eq__(self, other: object) -> bool:
+        # What makemigrations asks: would they be the same in a migration?
+        if not isinstance(other, VersionedManager):
+            return False
+        if self._travels_as_itself() or other._travels_as_itself():
+            return bool(super().__eq__(other))
+        return True
+
+    __hash__ = models.Manager.__hash__
 
 
-class _NotAllMatchedError(Exception):
-    """Leaves the transaction of a bulk_update(), so that it is rolled back."""
+def _note_inserted(
+    obj: models.Model,
+    using: str,
+    before: dict[str, object],
+    version: IntegerVersionField,
+    *,
+    is_ignoring: bool,
+    is_updating: bool,
+) -> None:
+    """Note what is known of an object's row, until the INSERT is rolled back.
+
+    Args:
+        obj: what was inserted.
+        using: the alias of the database.
+        before: what its state held before.
+        version: the model's version field.
+        is_ignoring: whether there may have been a row already.
+        is_updating: the same, and what is known of it is noted.
+    """
+    state = obj._state
+    for name in ("adding", "db"):
+        old, new = before.get(name, rollback.ABSENT), getattr(state, name)
+        rollback.remember(connections[using], state, name, old, new)
+    if not obj._is_pk_set():  # type: ignore[attr-defined]  # not in the stubs
+        return  # a database that doesn't tell the keys
+    if not (is_ignoring or is_updating) and loaded.recall(obj) is not None:
+        values = vars(obj)
+        loaded.note(
+            obj,
+            using,
+            {
+                field.attname: loaded.UNKNOWN
+                if field.generated
+                else values.get(field.attname, loaded.UNKNOWN)
+                for field in obj._meta.concrete_fields
+            },
+        )
+    else:
+        keys.note_key(obj, using)
+    if is_ignoring:
+        vars(obj).pop(version.attname, None)

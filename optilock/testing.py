@@ -1,18 +1,24 @@
-"""For the tests of projects that use ``retry_on_conflict()``."""
+"""For the tests of projects that handle conflicts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from functools import partial
+from threading import Thread
 
-from django.db import models
+from django.db import connections, models, router
 from django.db.models import F
 from django.db.models.signals import pre_save
 
-from optilock.fields import version_field
-from optilock.retry import skipped_waits
+from optilock.retry.call import skipped_waits
+from optilock.rows import version_field
+
+__all__ = ["no_waiting", "provoke_conflicts", "write_meanwhile"]
+
+#: Seconds that somebody else's write may wait for a lock.
+_PATIENCE = 5
 
 _provoking: ContextVar[frozenset[object]] = ContextVar(
     "optilock_provoking", default=frozenset()
@@ -23,7 +29,7 @@ _provoking: ContextVar[frozenset[object]] = ContextVar(
 def no_waiting() -> Iterator[list[float]]:
     """Let retries follow at once, in this thread or task.
 
-    Deadlines come as if the waits had been waited.
+    Deadlines are counted as if the waits had taken place.
 
     Returns:
         A list that grows by each wait left out, in seconds.
@@ -40,12 +46,13 @@ def no_waiting() -> Iterator[list[float]]:
 def provoke_conflicts(
     model: type[models.Model], *, times: int = 1
 ) -> Iterator[list[models.Model]]:
-    """Let the next saves of a model's objects lose against somebody faster.
+    """Let somebody else be faster than the next saves of a model's objects.
 
     The conflict is real: just before the save, in the same transaction, the
-    row's version is raised. Needs no second connection, so it works in a
+    row's version is bumped. Needs no second connection, so it works in a
     ``TestCase``. Saves in other threads or tasks, inserts and deletions are
-    left alone.
+    left alone. A view that rolls its transaction back takes the bumped version
+    back, too: its tests need ``write_meanwhile()``.
 
     Args:
         model: a model with a version field.
@@ -61,8 +68,8 @@ def provoke_conflicts(
     me = object()
     lost: list[models.Model] = []
 
-    def raise_version(
-        instance: models.Model, using: str, raw: bool, **kwargs: Any
+    def bump_version(
+        instance: models.Model, using: str, raw: bool, **kwargs: object
     ) -> None:
         field = version_field(type(instance))
         if (
@@ -79,14 +86,107 @@ def provoke_conflicts(
         lost.append(instance)
 
     token = _provoking.set(_provoking.get() | {me})
-    pre_save.connect(raise_version, weak=False, dispatch_uid=me)
+    pre_save.connect(bump_version, weak=False, dispatch_uid=me)
     try:
         yield lost
     finally:
-        pre_save.disconnect(raise_version, dispatch_uid=me)
+        pre_save.disconnect(bump_version, dispatch_uid=me)
         _provoking.reset(token)
     if not lost:
         raise AssertionError(
             f"No conflict was provoked: no existing {model._meta.label} was saved. "
             f"Save one inside the with block, in the same thread."
         )
+
+
+@contextmanager
+def write_meanwhile(
+    model: type[models.Model],
+    write: Callable[[], object] | None = None,
+    *,
+    times: int = 1,
+    using: str | None = None,
+) -> Iterator[list[str]]:
+    """Let somebody else write and commit just before the next write of a row.
+
+    That is just before an UPDATE or DELETE of the table that holds the model's
+    version is sent by this thread, on a connection of its own: what a view's
+    rollback takes back doesn't concern it. For requests by Django's test client.
+
+    Needs a ``TransactionTestCase`` or ``django_db(transaction=True)``. In a
+    transaction that has locked the row nobody can write it meanwhile; on SQLite
+    that is any transaction with ``transaction_mode`` "IMMEDIATE".
+
+    Args:
+        model: a model with a version field.
+        write: what somebody else does. By default, all rows get a new version.
+        times: how many statements somebody is faster than.
+        using: the alias of the database, by default the one written to.
+
+    Returns:
+        A list that grows by the SQL of each of these statements.
+
+    Raises:
+        AssertionError: nothing was sent that could have lost, or the test itself
+            runs in a transaction.
+    """
+    field = version_field(model)
+    if field is None:
+        raise TypeError(f"{model._meta.label} has no version field.")
+    using = using or router.db_for_write(model)
+    connection = connections[using]
+    if connection.in_atomic_block:
+        raise AssertionError(
+            "The test runs in a transaction, in which nobody else sees its rows. Use a "
+            "TransactionTestCase, or pytest.mark.django_db(transaction=True)."
+        )
+    table = connection.ops.quote_name(field.model._meta.db_table)
+    if write is None:
+        rows: models.QuerySet[models.Model] = models.QuerySet(field.model, using=using)
+        write = partial(rows.update, **{field.attname: F(field.attname) + 1})
+    lost: list[str] = []
+
+    def overtake(
+        execute: Callable[..., object],
+        sql: str,
+        params: object,
+        many: bool,
+        context: object,
+    ) -> object:
+        is_write = sql.lstrip().upper().startswith(("UPDATE", "DELETE"))
+        if is_write and table in sql and len(lost) < times:
+            lost.append(sql)
+            _in_another_connection(write)
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(overtake):
+        yield lost
+    if not lost:
+        raise AssertionError(
+            f"Nobody was overtaken: no row of {model._meta.label} was updated or "
+            f"deleted. Do so inside the with block, in the same thread."
+        )
+
+
+def _in_another_connection(write: Callable[[], object]) -> None:
+    """Run a write in a thread, which has connections of its own."""
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            write()
+        except BaseException as error:  # it is raised below
+            errors.append(error)
+        finally:
+            connections.close_all()
+
+    thread = Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(_PATIENCE)
+    if thread.is_alive():
+        raise AssertionError(
+            f"Somebody else's write has waited for {_PATIENCE} s: the transaction that "
+            f"it should overtake has locked the row. Nobody can be faster there."
+        )
+    if errors:
+        raise errors[0]

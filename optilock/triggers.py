@@ -1,8 +1,8 @@
-"""A trigger that raises the version where no manager sees the write."""
+"""A trigger that bumps the version where no manager sees the write."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from django.core import checks
 from django.db import NotSupportedError, models
@@ -10,10 +10,24 @@ from django.db.backends.ddl_references import Columns, Statement, Table
 from django.db.models.constraints import BaseConstraint
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from django.db.backends.base.base import BaseDatabaseWrapper
+    from django.db.backends.base.schema import BaseDatabaseSchemaEditor
+    from django.utils.functional import _StrOrPromise
+    from typing_extensions import TypedDict, Unpack
+
+    from optilock.fields import IntegerVersionField
+
+    class _Violation(TypedDict, total=False):
+        violation_error_code: str | None
+        violation_error_message: _StrOrPromise | None
+
+
+__all__ = ["VersionTrigger", "has_trigger"]
 
 # In each of them NEW.version = OLD.version means that the UPDATE left the version
-# alone. One that raised it, as optilock's own do, is left alone in turn.
+# alone. One that bumped it, as optilock's own do, is left alone.
 _CREATE = {
     "postgresql": """
 CREATE OR REPLACE FUNCTION %(name)s() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -27,7 +41,8 @@ SET NEW.%(column)s = NEW.%(column)s + (NEW.%(column)s = OLD.%(column)s)""",
 CREATE TRIGGER %(name)s AFTER UPDATE ON %(table)s FOR EACH ROW
 WHEN NEW.%(column)s = OLD.%(column)s
 BEGIN
-UPDATE %(table)s SET %(column)s = OLD.%(column)s + 1 WHERE rowid = NEW.rowid;
+UPDATE %(table)s SET %(column)s = NULLIF(OLD.%(column)s, 9223372036854775807) + 1
+WHERE rowid = NEW.rowid;
 END""",
 }
 _REMOVE = {
@@ -39,38 +54,91 @@ _REMOVE = {
 
 
 class VersionTrigger(BaseConstraint):
-    """Let the database raise the version when an UPDATE doesn't.
+    """Let the database bump the version when an UPDATE doesn't.
 
     That covers raw SQL, other programs, ``_base_manager`` and SET_NULL::
 
         class Meta:
             constraints = [VersionTrigger(name="account_version")]
 
-    Nothing is raised twice: writes by optilock raise the version themselves.
+    Nothing is bumped twice: writes by optilock bump the version themselves.
 
     Args:
         name: name of the trigger (and, on PostgreSQL, of its function); unique
             in the database.
         field: name of the version field.
+        column: name of its column, where that is another one. Nobody has to give
+            it: the field does, and so ``makemigrations`` sees when it changes.
     """
 
-    def __init__(self, *, name: str, field: str = "version", **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        name: str,
+        field: str = "version",
+        column: str | None = None,
+        **kwargs: Unpack[_Violation],
+    ) -> None:
         self.field = field
+        self.column = column
         super().__init__(name=name, **kwargs)
 
-    def constraint_sql(self, model: Any, schema_editor: Any) -> Any:
+    def join(self, field: IntegerVersionField) -> None:
+        """Take note of the column of the model's version field."""
+        if field.name == self.field:
+            self.column = None if field.column == self.field else field.column
+
+    def constraint_sql(  # type: ignore[override]  # the stubs know of no Statement
+        self, model: type[models.Model], schema_editor: BaseDatabaseSchemaEditor
+    ) -> None:
         # A trigger isn't a part of CREATE TABLE: it follows, once the table has
         # got its final name.
-        schema_editor.deferred_sql.append(self.create_sql(model, schema_editor))
+        schema_editor.deferred_sql.append(
+            self._statement(_CREATE, model, schema_editor, self._current_column(model))
+        )
 
-    def create_sql(self, model: Any, schema_editor: Any) -> Any:
-        return self._statement(_CREATE, model, schema_editor)
+    def create_sql(  # type: ignore[override]  # the stubs know of no Statement
+        self, model: type[models.Model], schema_editor: BaseDatabaseSchemaEditor
+    ) -> Statement | str:
+        statement = self._statement(
+            _CREATE, model, schema_editor, self._current_column(model)
+        )
+        if self._current_column(model) == (self.column or self.field):
+            return statement
+        # The column is about to get the name that is known here, by a renaming that
+        # is undone after this. Django corrects what is deferred, but no trigger.
+        schema_editor.deferred_sql.append(statement)
+        return ""
 
-    def remove_sql(self, model: Any, schema_editor: Any) -> Any:
-        return self._statement(_REMOVE, model, schema_editor)
+    def remove_sql(  # type: ignore[override]  # the stubs know of no Statement
+        self, model: type[models.Model], schema_editor: BaseDatabaseSchemaEditor
+    ) -> Statement:
+        statement = self._statement(_REMOVE, model, schema_editor)
+        schema_editor.deferred_sql[:] = [
+            sql
+            for sql in schema_editor.deferred_sql
+            if not (
+                isinstance(sql, Statement)
+                and sql.parts.get("name") == statement.parts["name"]
+            )
+        ]
+        return statement
+
+    def _current_column(self, model: type[models.Model]) -> str:
+        """Return the column of the version, whatever its field is called by now."""
+        fields = model._meta.local_fields
+        if not any(field.name == self.field for field in fields):
+            for field in fields:
+                if hasattr(field, "next_version"):  # a version field, or its copy
+                    return str(field.column)
+        return str(model._meta.get_field(self.field).column)  # type: ignore[union-attr]  # the version has one
 
     def _statement(
-        self, templates: dict[str, str], model: Any, schema_editor: Any
+        self,
+        templates: dict[str, str],
+        model: type[models.Model],
+        schema_editor: BaseDatabaseSchemaEditor,
+        column: str | None = None,
     ) -> Statement:
         connection = schema_editor.connection
         if connection.vendor not in templates:
@@ -80,16 +148,13 @@ class VersionTrigger(BaseConstraint):
                 f"MariaDB, MySQL and SQLite. Remove it from Meta.constraints."
             )
         table, quote = model._meta.db_table, schema_editor.quote_name
-        column = model._meta.get_field(self.field).column
-        return Statement(
-            templates[connection.vendor].strip(),
-            name=quote(self.name),
-            # These follow when the table or the column is renamed.
-            table=Table(table, quote),
-            column=Columns(table, [column], quote),
-        )
+        parts = {"name": quote(self.name), "table": Table(table, quote)}
+        if column is not None:
+            # This follows when the column is renamed, as the other does the table.
+            parts["column"] = Columns(table, [column], quote)
+        return Statement(templates[connection.vendor].strip(), **parts)
 
-    def validate(self, *args: Any, **kwargs: Any) -> None:
+    def validate(self, *args: object, **kwargs: object) -> None:
         """Accept every instance: the trigger corrects, it doesn't refuse."""
 
     def check(
@@ -108,10 +173,12 @@ class VersionTrigger(BaseConstraint):
 
     _check = check  # what Django 5.2 calls it
 
-    def deconstruct(self) -> Any:
+    def deconstruct(self) -> tuple[str, Sequence[object], dict[str, object]]:
         path, args, kwargs = super().deconstruct()
         if self.field != "version":
             kwargs["field"] = self.field
+        if self.column is not None:
+            kwargs["column"] = self.column
         return path.replace("optilock.triggers", "optilock"), args, kwargs
 
     def __eq__(self, other: object) -> bool:
@@ -123,9 +190,10 @@ class VersionTrigger(BaseConstraint):
         return hash((self.name, self.field))
 
     def __repr__(self) -> str:
-        return f"<VersionTrigger: name={self.name!r} field={self.field!r}>"
+        column = "" if self.column is None else f" column={self.column!r}"
+        return f"<VersionTrigger: name={self.name!r} field={self.field!r}{column}>"
 
 
 def has_trigger(model: type[models.Model]) -> bool:
-    """Return whether the database raises the versions of the model's table."""
+    """Return whether the database bumps the versions of the model's table."""
     return any(isinstance(c, VersionTrigger) for c in model._meta.constraints)

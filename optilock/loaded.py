@@ -13,7 +13,7 @@ import datetime
 import decimal
 import enum
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
@@ -25,8 +25,50 @@ from optilock import rollback
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
+    from django.db.models.base import ModelState
+    from django.db.models.options import Options
 
-Loaded = Sequence[Any]
+    from optilock.keys import Keys
+    from optilock.rows import ModelField
+
+    class Meta(Options[models.Model]):
+        """A model's options, with what this package keeps there."""
+
+        _optilock_field: tuple[object, ModelField | None]
+        _optilock_keys: Keys
+        _optilock_mutable: tuple[int, ...]
+        _optilock_shared: int
+        _optilock_values: itemgetter[tuple[object, ...]] | None
+
+    class State(ModelState):
+        """An instance's state, with what this package keeps there."""
+
+        _optilock_guarded: bool
+        _optilock_key: object
+        _optilock_merging: bool
+        _optilock_new_key: bool
+
+
+__all__ = [
+    "NAME",
+    "SCALARS",
+    "UNKNOWN",
+    "Loaded",
+    "copied",
+    "frozen",
+    "is_merging",
+    "merging",
+    "note",
+    "note_all",
+    "note_row",
+    "note_table",
+    "prepare",
+    "put_back",
+    "recall",
+    "restore",
+]
+
+Loaded = Sequence[object]
 
 
 class _Unknown(enum.Enum):
@@ -41,7 +83,7 @@ class _Unknown(enum.Enum):
 UNKNOWN: Final = _Unknown.UNKNOWN
 
 # On instance._state, like all this package keeps on an instance.
-_NAME = "_optilock_loaded"
+NAME = "_optilock_loaded"
 
 #: Fields whose values, as Django loads them, can't be changed in place.
 _SCALAR_FIELDS = (
@@ -85,7 +127,7 @@ def prepare(model: type[models.Model]) -> int:
     It is kept with the model's options. -1 stands for a model some of whose
     values must be copied, or that remembers nothing.
     """
-    meta: Any = model._meta
+    meta: Meta = model._meta  # type: ignore[assignment]  # with ours
     fields = meta.concrete_fields
     meta._optilock_mutable = mutable = tuple(
         index
@@ -99,14 +141,14 @@ def prepare(model: type[models.Model]) -> int:
         if len(fields) > 1 and not any(field.generated for field in fields)
         else None
     )
-    return int(meta._optilock_shared)
+    return meta._optilock_shared
 
 
 def copied(
-    model: type[models.Model], field_names: Iterable[str], values: Sequence[Any]
+    model: type[models.Model], field_names: Iterable[str], values: Collection[object]
 ) -> Loaded:
     """Return what to remember of a row that is incomplete or can't be shared."""
-    meta: Any = model._meta
+    meta: Meta = model._meta  # type: ignore[assignment]  # with ours
     known, given = set(field_names), iter(values)
     if len(values) == len(meta.concrete_fields):
         loaded = list(values)
@@ -120,7 +162,7 @@ def copied(
     return loaded
 
 
-def note(instance: models.Model, using: str | None, known: dict[str, Any]) -> None:
+def note(instance: models.Model, using: str | None, known: dict[str, object]) -> None:
     """Remember these values, by attribute name, as those of the row.
 
     Args:
@@ -143,7 +185,7 @@ def note(instance: models.Model, using: str | None, known: dict[str, Any]) -> No
 
 def note_table(
     instance: models.Model,
-    table: Any,
+    table: type[models.Model],
     using: str,
     *,
     names: Iterable[str] | None,
@@ -160,21 +202,15 @@ def note_table(
         raw: whether no other table is saved.
         updated: whether there was a row already.
     """
-    meta: Any = instance._meta
+    meta: Meta = instance._meta  # type: ignore[assignment]  # with ours
     fields, values = table._meta.local_concrete_fields, vars(instance)
     if names is None and not raw:
         if table is not meta.concrete_model:
             return  # the child's table is the last, and speaks for all
         if not hasattr(meta, "_optilock_values"):
             prepare(type(instance))
-        if meta._optilock_values is not None:
-            try:
-                row = meta._optilock_values(values)
-            except KeyError:  # a descriptor of somebody's own keeps a value elsewhere
-                pass
-            else:
-                note_all(instance, using, row)
-                return
+        if note_row(instance, table, connections[using]):
+            return
         fields = meta.concrete_fields
     note(
         instance,
@@ -193,20 +229,52 @@ def note_table(
     )
 
 
-def note_all(instance: models.Model, using: str | None, values: Sequence[Any]) -> None:
+def note_row(
+    instance: models.Model, table: type[models.Model], connection: BaseDatabaseWrapper
+) -> bool:
+    """Remember what was just saved, if it is the whole row, and nothing but values.
+
+    Args:
+        instance: what was saved.
+        table: the model whose table was the last to be saved.
+        connection: as ``using`` for ``note()``.
+
+    Returns:
+        Whether it was. If not, nothing was done.
+    """
+    meta = instance._meta
+    of_row = vars(meta).get("_optilock_values")
+    if of_row is None or table is not meta.concrete_model:
+        return False
+    try:
+        row = of_row(vars(instance))
+    except KeyError:  # somebody's own descriptor keeps the value elsewhere
+        return False
+    if not SCALARS.issuperset(map(type, row)):
+        row = [*map(frozen, row)]
+    rollback.set_until_rollback(connection, instance._state, NAME, row)
+    return True
+
+
+def note_all(
+    instance: models.Model, using: str | None, values: Sequence[object]
+) -> None:
     """Do what ``note()`` does, with a value for each field of the model."""
     if not SCALARS.issuperset(map(type, values)):
         values = [frozen(value) for value in values]
     if using is None:
+        before = vars(instance._state).get(NAME, rollback.ABSENT)
         restore(instance, values)
+        connection = connections[str(instance._state.db)]
+        rollback.follow(connection, instance._state, NAME, before)
     else:
         connection = connections[using]
-        rollback.set_until_rollback(connection, instance._state, _NAME, values)
+        rollback.set_until_rollback(connection, instance._state, NAME, values)
 
 
 def recall(instance: models.Model) -> Loaded | None:
     """Return the values the instance was loaded with, if they were kept."""
-    loaded: Loaded | None = vars(instance._state).get(_NAME)
+    loaded: Loaded | None = vars(instance._state).get(NAME)
     if loaded is not None and len(loaded) != len(instance._meta.concrete_fields):
         return (
             None  # the state is another model's: child.__dict__.update(parent.__dict__)
@@ -227,32 +295,36 @@ def restore(
         connection: only until the transaction open there is rolled back.
     """
     if loaded is None:
-        vars(instance._state).pop(_NAME, None)
+        vars(instance._state).pop(NAME, None)
     elif connection is None:
-        setattr(instance._state, _NAME, loaded)
+        setattr(instance._state, NAME, loaded)
     else:
-        rollback.set_until_rollback(connection, instance._state, _NAME, loaded)
+        rollback.set_until_rollback(connection, instance._state, NAME, loaded)
 
 
-def recording(queryset: Any, into: list[models.Model]) -> models.QuerySet[Any]:
-    """Return the queryset, made to put the instances it loads into a list."""
-    recorded: models.QuerySet[Any] = queryset._chain()
-    iterable: Any = queryset._iterable_class
+def put_back(
+    instance: models.Model, before: dict[str, object], known: Loaded | None
+) -> None:
+    """Put an instance's fields back as they were, with a value or without one.
 
-    class Recording(iterable):  # type: ignore[misc]
-        def __iter__(self) -> Iterator[Any]:
-            for instance in super().__iter__():
-                into.append(instance)
-                yield instance
-
-    recorded._iterable_class = Recording
-    return recorded
+    Args:
+        instance: what was changed.
+        before: a copy of its ``__dict__``.
+        known: what ``recall()`` returned.
+    """
+    values = vars(instance)
+    for field in instance._meta.concrete_fields:
+        if field.attname in before:
+            values[field.attname] = before[field.attname]
+        else:
+            values.pop(field.attname, None)
+    restore(instance, known)
 
 
 @contextmanager
 def merging(instance: models.Model) -> Iterator[None]:
     """Have a refused save read the whole row at once: it will be merged."""
-    state: Any = instance._state
+    state: State = instance._state  # type: ignore[assignment]  # with ours
     if is_merging(instance):  # a save in a receiver of this one's signals
         yield
         return
@@ -267,15 +339,17 @@ def is_merging(instance: models.Model) -> bool:
     return "_optilock_merging" in vars(instance._state)
 
 
-def frozen(value: Any) -> Any:
+def frozen(value: Any) -> object:
     """Return the value, or a copy of it if it could be changed in place."""
     kind = type(value)
     if kind in SCALARS:
         return value
+    # Not comprehensions: before Python 3.12 each has a frame of its own, and JSON that
+    # can be read could be too deep for this.
     if kind is dict:
-        return {key: frozen(item) for key, item in value.items()}
+        return dict(zip(value, map(frozen, value.values()), strict=True))
     if kind is list:
-        return [frozen(item) for item in value]
+        return list(map(frozen, value))
     if kind is memoryview:  # can't be pickled
         return bytes(value)
     if isinstance(value, FieldFile):

@@ -1,0 +1,281 @@
+"""Updates one row of a locked model by the shortest way.
+
+Most of what a ``save()`` costs isn't the database but the way to the text of its
+``UPDATE``: ``filter()``, ``F()`` and the compiler. Where nothing but plain values is
+written, the text is joined from names: see ``plain_sql.py``.
+
+Whatever isn't plain, and wherever anybody else has a hand in updates, goes Django's
+own way. The doors are ``update_row()`` and ``update_further_row()``: without them,
+every row is updated by ``Lock.do_update()``, more slowly and as safely.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
+from inspect import signature
+from operator import attrgetter
+from typing import TYPE_CHECKING
+
+from django.db import connections, models
+from django.db.models.expressions import Col
+from django.db.models.lookups import Exact, IntegerFieldExact
+from django.db.models.sql import UpdateQuery
+from django.db.models.sql.compiler import SQLCompiler, SQLUpdateCompiler
+from django.db.models.sql.constants import ROW_COUNT
+from django.db.models.sql.where import WhereNode
+
+from optilock.djangos import IS_KNOWN, are_djangos
+from optilock.plain_sql import (
+    compiler_of,
+    exact_param,
+    plain_field,
+    preparing_methods,
+    statement_of,
+)
+from optilock.rows import as_of_now, reads_old_snapshot
+
+__all__ = [
+    "current_version",
+    "sends_as_usual",
+    "update_further_row",
+    "update_row",
+]
+
+if TYPE_CHECKING:
+    from django.db.backends.base.base import BaseDatabaseWrapper
+
+    from optilock.fields import IntegerVersionField
+    from optilock.lock import Lock
+    from optilock.plain_sql import PlainField, Statement
+
+    PlainFields = Sequence[PlainField]
+
+
+def update_row(
+    lock: Lock,
+    instance: models.Model,
+    save_table: Callable[..., bool],
+    using: str,
+    update_fields: Collection[str] | None,
+) -> BaseDatabaseWrapper | None:
+    """Update the row of a model's lock by the short way, if it can be taken.
+
+    Without it, ``lock.do_update()`` does the same.
+
+    Args:
+        lock: the lock of the table.
+        instance: what is saved; it isn't new.
+        save_table: the bound ``Model._save_table()``, which is spared.
+        using: the alias of the database.
+        update_fields: as for ``save()``.
+
+    Returns:
+        The connection by which the row was updated. ``None`` if nothing was done: it is
+        Django's turn.
+
+    Raises:
+        RecordModifiedError: there is no such row.
+    """
+    field, meta = lock.field, lock.model._meta
+    if update_fields and field.excludes(update_fields):
+        return None
+    way = _way(lock, lock.model, instance, save_table, using, update_fields)
+    if way is None:
+        return None
+    connection, fields = way
+    expected, pk_val = field.expected(instance), instance._get_pk_val(meta)
+    values = [one.pre_save(instance, False) for one, _, _ in fields]
+    row = (meta.pk, pk_val), (field, expected)
+    statement = statement_of(connection, row, fields, values)
+    send: Callable[[], object]
+    if statement is not None:
+        send = partial(_send, connection, statement)
+    elif _READS_BACK:
+        return None
+    else:  # by half of the way: a third less than by Django's
+        compiler = compiler_of(connection, row, fields, values)
+        send = partial(compiler.execute_sql, ROW_COUNT)
+    sent = lock.send(send, instance, connection, pk_val, expected)
+    return connection if sent else None
+
+
+def update_further_row(
+    lock: Lock,
+    table: type[models.Model],
+    instance: models.Model,
+    save_table: Callable[..., bool],
+    using: str,
+    update_fields: Collection[str] | None,
+) -> bool:
+    """Do the same for another table of the instance, which has no version.
+
+    Args:
+        lock: the lock of the instance's other table.
+        table: the model whose table it is.
+        instance: as for ``update_row()``.
+        save_table: the same.
+        using: the same.
+        update_fields: the same.
+
+    Returns:
+        Whether a row was updated. If not, nothing was done.
+    """
+    way = _way(lock, table, instance, save_table, using, update_fields)
+    if way is None or not way[1]:
+        return False  # nothing to write: Django looks whether the row is there
+    connection, fields = way
+    values = [one.pre_save(instance, False) for one, _, _ in fields]
+    row = ((table._meta.pk, instance._get_pk_val(table._meta)),)
+    statement = statement_of(connection, row, fields, values)
+    return statement is not None and _send(connection, statement)
+
+
+def _way(
+    lock: Lock,
+    table: type[models.Model],
+    instance: models.Model,
+    save_table: Callable[..., bool],
+    using: str,
+    update_fields: Collection[str] | None,
+) -> tuple[BaseDatabaseWrapper, PlainFields] | None:
+    """Return the connection and what to write; ``None`` if only Django may write it."""
+    manager, meta = table._base_manager, table._meta
+    if (
+        not IS_KNOWN
+        or not lock.is_alone(instance, save_table)
+        # A row that a manager of somebody's own hides stays hidden.
+        or type(manager) is not models.Manager
+        or _queryset_class(manager) is not models.QuerySet
+        or not _HOOKS.isdisjoint(vars(manager))
+        or not instance._is_pk_set(meta)  # type: ignore[attr-defined]  # not in the stubs
+    ):
+        return None
+    seen, fields = lock.plain_fields.get(table, (None, None))
+    if seen is not meta.local_concrete_fields:  # made anew if one is added
+        fields = _plain_fields(lock, table)
+    connection = connections[using]
+    if fields is None or not sends_as_usual(connection):
+        return None
+    if update_fields:
+        fields = [
+            plain
+            for plain in fields
+            if plain[0].name in update_fields or plain[0].attname in update_fields
+        ]
+    return connection, fields
+
+
+def _plain_fields(lock: Lock, table: type[models.Model]) -> PlainFields | None:
+    """Return what a whole save writes beside the version; ``None`` if not plain values.
+
+    A ``pre_save()`` may run twice, which Django's own don't mind.
+    """
+    kind = type(lock.field)
+    fields = table._meta.local_concrete_fields
+    keys = table._meta.pk_fields
+    written = [one for one in fields if not (one in keys or one is lock.field)]
+    is_plain = (
+        kind.pre_save is kind.pre_save_of_lock
+        and not any(one.generated for one in fields)
+        and are_djangos(*{type(one).pre_save for one in written})
+    )
+    plain = [*map(plain_field, written)]
+    lock.plain_fields[table] = fields, plain if is_plain else None
+    return lock.plain_fields[table][1]
+
+
+def _send(connection: BaseDatabaseWrapper, statement: Statement) -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute(*statement)
+        return bool(cursor.rowcount)
+
+
+def current_version(field: IntegerVersionField, using: str, pk: object) -> int | None:
+    """Return the version in a row as a write would find it, ``None`` without a row.
+
+    Args:
+        field: the version field.
+        using: the alias of the database.
+        pk: the primary key in the field's table.
+    """
+    connection = connections[using]
+    meta, ops = field.model._meta, connection.ops
+    param = exact_param(connection, meta.pk, pk)
+    if (
+        param is None
+        or not (IS_KNOWN and sends_as_usual(connection))
+        or not are_djangos(SQLCompiler.as_sql, SQLCompiler.results_iter)
+    ):
+        rows = as_of_now(field.rows(using, pk), using)
+        found: int | None = rows.values_list(field.attname, flat=True).first()
+        return found
+    names = (field.column, meta.db_table, meta.pk.column)
+    column, table, key = map(ops.quote_name, names)  # type: ignore[arg-type]  # they have one
+    sql = f"SELECT {column} FROM {table} WHERE {key} = %s"  # noqa: S608 -- quoted
+    if reads_old_snapshot(connection):
+        sql += f" {ops.for_update_sql()}"
+    with connection.cursor() as cursor:
+        cursor.execute(sql, (param,))
+        row = cursor.fetchone()
+    return None if row is None else row[0]
+
+
+def sends_as_usual(connection: BaseDatabaseWrapper) -> bool:
+    """Tell whether nobody has a hand in how Django makes and sends an ``UPDATE``.
+
+    It is asked for each save, and what it looks at may be patched at any time.
+    """
+    ops = connection.ops
+    compiler = ops.compiler("SQLUpdateCompiler")
+    way = (
+        compiler,
+        getattr(ops.compiler, "__func__", None),
+        _METHODS_OF_COMPILER(compiler),
+        SQLUpdateCompiler.as_sql,
+        SQLUpdateCompiler.execute_sql,
+        SQLUpdateCompiler.pre_sql_setup,
+        SQLCompiler.execute_sql,
+        _METHODS_OF_QUERYSET(models.QuerySet),
+        _METHODS_OF_QUERY(UpdateQuery),
+        WhereNode.as_sql,
+        Exact.as_sql,
+        IntegerFieldExact.as_sql,
+        Col.as_sql,
+        models.Manager.get_queryset,
+        models.Manager.using,
+        models.QuerySet.using,
+        *preparing_methods(),
+    )
+    known = vars(connection)
+    if known.get("_optilock_way") == way:
+        return True
+    functions = [f for part in way for f in (part if type(part) is tuple else (part,))]
+    if not are_djangos(*functions):
+        return False
+    known["_optilock_way"] = way
+    return True
+
+
+#: Whether Django reads back what an expression came to: from Django 6.0 on.
+_READS_BACK = "returning_fields" in signature(models.Model._do_update).parameters
+
+#: What an instance of a manager can have of its own.
+_HOOKS = frozenset(["get_queryset", "using"])
+
+_queryset_class = attrgetter("_queryset_class")
+
+# What is called, and what is likely to be patched, on the way to an UPDATE.
+_METHODS_OF_COMPILER = attrgetter(
+    "__init__",
+    "as_sql",
+    "compile",
+    "execute_sql",
+    "pre_sql_setup",
+    # Which became quote_name() in Django 6.1.
+    "quote_name" if hasattr(SQLCompiler, "quote_name") else "quote_name_unless_alias",
+)
+_METHODS_OF_QUERYSET = attrgetter("__init__", "_filter_or_exclude", "_update", "filter")
+_METHODS_OF_QUERY = attrgetter(
+    "__init__", "add_q", "add_update_fields", "build_filter", "chain", "get_compiler"
+)
