@@ -1,87 +1,142 @@
-"""Says in an open form that somebody else has saved meanwhile."""
+"""Says in an open form that somebody else has it open, too, or has saved meanwhile."""
 
 from __future__ import annotations
 
-from typing import Any
-from urllib.parse import urlencode
+from collections.abc import Callable
+from functools import partial
 
 from django import forms
-from django.contrib.admin.utils import quote, unquote
-from django.http import Http404, HttpRequest, JsonResponse
-from django.urls import path, reverse
-from django.utils.translation import gettext
+from django.contrib.admin.helpers import AdminForm
+from django.contrib.admin.utils import flatten_fieldsets, quote, unquote
+from django.contrib.auth.base_user import AbstractBaseUser
+from django.db import models
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.urls import URLPattern, path, reverse
+from django.utils.safestring import SafeString
 from django.views.decorators.cache import never_cache
+from django.views.decorators.csrf import csrf_protect
+from django.views.decorators.http import require_POST
 
-from optilock import panel, tokens
+from optilock.admin.base import Context, ModelAdmin, VersionedAdminBase
+from optilock.admin.page import state
+from optilock.djangos import signature_of
+from optilock.forms import tokens
+from optilock.forms.token_field import TOKEN, TokenField
+from optilock.lookout import Lookout, WatchedInput, is_question
+from optilock.rows import version_field
 
-_MEDIA = forms.Media(css={"all": ["optilock/conflict.css"]}, js=["optilock/poll.js"])
+__all__ = ["PollMixin"]
 
-#: The base of mixins: what they are mixed into has all the methods they call.
-_Any: Any = object
+#: How often a form asks, in seconds, if only ``optilock_presence`` is said.
+_SECONDS = 15
 
 
-class VersionedPollMixin(_Any):  # type: ignore[misc]  # see _Any
-    """The part of ``VersionedAdminMixin`` that looks while a form is open.
+class PollMixin(VersionedAdminBase):
+    """The part of ``VersionedAdminMixin`` that looks while a form is open."""
 
-    Attributes:
-        optilock_poll: every how many seconds an open form asks whether somebody
-            else has saved; ``None`` never asks.
-    """
+    def get_presence_name(self, request: HttpRequest, user: AbstractBaseUser) -> str:
+        """Return what somebody is called who has the same form open.
 
-    optilock_poll: int | None = None
+        Args:
+            request: the request of the person who is to be told.
+            user: who has it open. For an empty text, nobody is told of them.
+        """
+        return str(user.get_username())
 
-    def get_urls(self) -> list[Any]:
-        urls: list[Any] = super().get_urls()
-        if self.optilock_poll is None:
+    def get_urls(self) -> list[URLPattern]:
+        urls = super().get_urls()
+        if not self._optilock_is_watching:
             return urls
-        return [
-            path(
-                "<path:object_id>/optilock-poll/",
-                never_cache(self.poll_view),
-                name=self._poll_url_name(),
-            ),
-            *urls,
-        ]
+        view = csrf_protect(require_POST(never_cache(self._optilock_poll_view)))
+        name = self._optilock_poll_url_name()
+        return [path("<path:object_id>/optilock-poll/", view, name=name), *urls]
 
-    def _poll_url_name(self) -> str:
+    @property
+    def _optilock_is_watching(self) -> bool:
+        return self.optilock_presence or self.optilock_poll is not None
+
+    def _optilock_poll_url_name(self) -> str:
         return f"{self.opts.app_label}_{self.opts.model_name}_optilock_poll"
 
-    def poll_view(self, request: HttpRequest, object_id: str) -> JsonResponse:
-        """Return the object's version, and who saved it if it isn't the one asked for.
+    def _optilock_poll_view(self, request: HttpRequest, object_id: str) -> JsonResponse:
+        """Answer the script of a form that is open.
 
-        Reads only. Whoever may not see the object gets the answer for one that
-        doesn't exist.
+        Whoever may not see the object gets the answer for one that doesn't exist.
         """
-        if not self.admin_site.has_permission(request):
+        if not self.admin_site.has_permission(request) or not is_question(request):
             raise Http404
-        obj = self.get_object(request, unquote(object_id))
+        pk = unquote(object_id)
+        obj = None if "\x00" in pk else self.get_object(request, pk)
         if obj is None or not self.has_view_or_change_permission(request, obj):
             raise Http404
-        version = tokens.look(obj).version
-        answer: dict[str, Any] = {"version": version}
-        if str(version) != request.GET.get("version"):
-            try:
-                since = int(request.GET.get("loaded", ""))
-            except ValueError:
-                since = None
-            who = self.get_conflict_author(request, obj, since)
-            answer |= {
-                "text": panel.tell_who(obj, who),
-                "advice": gettext("You can go on, and decide when you save."),
-                "reload": gettext("Reload the page"),
-            }
-        return JsonResponse(answer)
+        make_form = partial(self._optilock_new_form, request, obj)
+        return self._optilock_lookout(request, obj).answer(make_form)
 
-    def add_poll(self, context: dict[str, Any], token: Any, obj: Any) -> None:
-        """Let the form's script know where to ask, by attributes of the token."""
-        if self.optilock_poll is None:
-            return
-        name = f"admin:{self._poll_url_name()}"
-        url = reverse(name, args=[quote(obj.pk)], current_app=self.admin_site.name)
-        seen = tokens.Token({})  # for the moment it is made
-        query = urlencode({"version": tokens.look(obj).version, "loaded": seen.loaded})
-        token.widget.attrs |= {
-            "data-optilock-poll": f"{url}?{query}",
-            "data-optilock-seconds": self.optilock_poll,
-        }
-        context["media"] += _MEDIA
+    def _optilock_lookout(self, request: HttpRequest, obj: models.Model) -> Lookout:
+        return Lookout(
+            request,
+            obj,
+            author=partial(self.get_conflict_author, request, obj),
+            name=partial(self.get_presence_name, request),
+            seconds=self.optilock_poll or _SECONDS,
+            presence=self.optilock_presence,
+            announces=self.has_change_permission(request, obj),
+        )
+
+    def _optilock_new_form(
+        self, request: HttpRequest, obj: models.Model
+    ) -> forms.BaseForm:
+        fields = flatten_fieldsets(self.get_fieldsets(request, obj))
+        form = self.get_form(request, obj, change=True, fields=fields)
+        return form(instance=obj)
+
+    @signature_of(ModelAdmin.render_change_form)
+    def render_change_form(
+        self,
+        request: HttpRequest,
+        context: Context,
+        *args: object,
+        **kwargs: object,
+    ) -> HttpResponse:
+        form = context["adminform"].form
+        if self._optilock_is_watching:
+            if context["adminform"].fieldsets:
+                self._optilock_let_readers_ask(request, form)
+            if TOKEN in form.fields and not state(form, "is_deleted"):
+                context["media"] += self._optilock_watch(request, context["adminform"])
+        render: Callable[..., HttpResponse] = super().render_change_form
+        return render(request, context, *args, **kwargs)
+
+    def _optilock_let_readers_ask(
+        self, request: HttpRequest, form: forms.ModelForm[models.Model]
+    ) -> None:
+        """Give a token to the page of somebody who may only look at it."""
+        obj = form.instance
+        if (
+            version_field(self.model)
+            and not obj._state.adding
+            and not self.has_change_permission(request, obj)
+            and not self.is_reverting(request)
+        ):
+            seen = tokens.Token({tokens.key(obj.pk): tokens.look(obj)})
+            form.fields[TOKEN] = TokenField(partial(seen.sign, self.model))
+
+    def _optilock_watch(
+        self, request: HttpRequest, adminform: AdminForm
+    ) -> forms.Media:
+        """Let a form ask, and say who has it open; return what it needs for that."""
+        form = adminform.form
+        lookout = self._optilock_lookout(request, form.instance)
+        name = f"admin:{self._optilock_poll_url_name()}"
+        url = reverse(
+            name, args=[quote(form.instance.pk)], current_app=self.admin_site.name
+        )
+        attributes = lookout.attributes(url, form)
+        widget = form.fields[TOKEN].widget = WatchedInput(attributes)
+        if line := lookout.line():
+            (title, options), *others = adminform.fieldsets
+            # Each theme renders it, above the first field.
+            old = options.get("description") or SafeString()
+            options = {**options, "description": line + str(old)}  # type: ignore[dict-item]  # the stubs know only "fields"
+            adminform.fieldsets = [(title, options), *others]
+        return widget.media

@@ -8,13 +8,26 @@
         if (!panel) {
             return;
         }
-        panel.focus();
-        const forAll = panel.querySelectorAll('[name="optilock_choice_for_all"]');
-        const single = panel.querySelectorAll('.optilock-choice input[type="radio"]');
+        const missed = '.optilock-conflict [autofocus], .optilock-cell [autofocus]';
+        (document.querySelector(missed) || panel).focus();
+        const forAll = panel.querySelectorAll('[name="optilock_decision_for_all"]');
+        const single = panel.querySelectorAll('.optilock-options input[type="radio"]');
         for (const radio of forAll) {
             radio.addEventListener('change', () => {
                 for (const one of single) {
-                    one.checked = one.value === radio.value;
+                    if (one.value === radio.value) {
+                        one.checked = true;
+                    }
+                }
+            });
+        }
+        for (const text of panel.querySelectorAll('.optilock-both textarea')) {
+            text.addEventListener('input', () => {
+                // To edit it is to choose it.
+                const radio = text.parentElement.querySelector('input[type="radio"]');
+                if (!radio.checked) {
+                    radio.checked = true;
+                    radio.dispatchEvent(new Event('change'));
                 }
             });
         }

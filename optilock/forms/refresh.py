@@ -1,0 +1,95 @@
+"""Bringing a form's instance up to date, if it was read before another's commit."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from django.db import models
+from django.forms.models import model_to_dict
+
+from optilock import loaded, rollback
+from optilock.changes import FieldState
+from optilock.conflicts import Conflict
+from optilock.decisions import Decision, MergeConflict
+from optilock.forms import tokens
+from optilock.loaded import UNKNOWN
+from optilock.rows import version_field
+from optilock.values import same
+
+if TYPE_CHECKING:
+    from collections.abc import Container
+
+    from optilock.forms.form import VersionedFormMixin
+
+__all__ = ["refresh"]
+
+
+def refresh(form: VersionedFormMixin, locked: models.Model) -> None:
+    """Bring the form's instance up to date with its row.
+
+    What the view has set, and the form doesn't show, is merged: a collision
+    leaves the version behind, and ``save()`` is refused.
+    """
+    instance, comparison = form.instance, form._optilock.comparison
+    is_behind = tokens.look(instance).version != tokens.look(locked).version
+    if not is_behind and _is_like(instance, locked):
+        return
+    conflict = Conflict.of(instance, row=locked, merge_together=())
+    merged, collisions = _merge_unseen(conflict, comparison.model_fields)
+    for name, value in merged.items():
+        if value is not conflict.mine[name]:
+            rollback.put(instance, conflict[name].field.attname, value)
+    names = [n for n, f in comparison.model_fields.items() if not f.many_to_many]
+    if is_behind:
+        names = list(comparison.model_fields)
+        for name, form_field in form.fields.items():
+            if form_field.disabled:  # has the value that was read too early
+                form.cleaned_data.pop(name, None)
+        if (version := form._optilock.version) is not None:
+            names.append(version.name)  # what is shown of it
+    form.initial.update(model_to_dict(locked, names))
+    form._bound_fields_cache.clear()  # type: ignore[attr-defined]  # not in the stubs
+    if is_behind and comparison.extra_fields:
+        return  # whoever found their values has read the row too early
+    version = version_field(type(instance))
+    if version is not None and not collisions:
+        setattr(instance, version.attname, tokens.look(locked).version)
+        loaded.restore(instance, loaded.recall(locked))
+
+
+def _is_like(instance: models.Model, row: models.Model) -> bool:
+    """Return whether an instance's values are those of its row."""
+    mine, theirs = vars(instance), vars(row)
+    return all(
+        same(field, mine[field.attname], theirs[field.attname])
+        for field in instance._meta.concrete_fields
+        if field.attname in mine and field.attname in theirs
+    )
+
+
+def _merge_unseen(
+    conflict: Conflict, seen: Container[str]
+) -> tuple[dict[str, object], list[str]]:
+    """Merge what the form doesn't show, and take the rest from the row.
+
+    Returns:
+        The merged values, and the names of the fields that collide.
+    """
+    standing = getattr(conflict.model, "merge_decisions", {})
+    decisions: dict[str, Decision] = {}
+    collisions = []
+    for name, change in conflict.items():
+        if name in seen:
+            decisions[name] = "theirs"
+        elif change.collides or (
+            change.state is FieldState.SAME and change.base is not UNKNOWN
+        ):
+            # As on_conflict="merge" does it: two may have counted one up.
+            decisions[name] = standing.get(name, "mine")
+            if name not in standing:
+                collisions.append(name)
+    try:
+        return conflict.resolve(decisions), collisions
+    except MergeConflict as undecided:  # a standing decision that didn't work
+        decisions |= dict.fromkeys(undecided.fields, "mine")
+        return conflict.resolve(decisions), [*collisions, *undecided.fields]
