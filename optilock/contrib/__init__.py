@@ -1,0 +1,3 @@
+"""Other packages: one module for each, imported only by who uses it."""
+
+__all__ = []
