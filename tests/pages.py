@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 import zlib
 from html.parser import HTMLParser
@@ -16,11 +17,11 @@ from django.urls import reverse
 class Inputs(HTMLParser):
     """What a browser would send back: the successful controls of the form."""
 
-    def __init__(self, html):
+    def __init__(self, text):
         super().__init__()
         self.data, self.radios, self.buttons = {}, {}, []
         self.select = self.textarea = None
-        self.feed(html)
+        self.feed(text)
 
     def add(self, name, value):
         self.data.setdefault(name, []).append(value)
@@ -109,6 +110,12 @@ class Page:
         return {name: values[-1] for name, values in self.inputs.data.items()}
 
     @property
+    def attributes(self):
+        """What the page's script reads from the input of the token."""
+        found = re.findall(r'(data-optilock-\w+)="([^"]*)"', self.text)
+        return {name: html.unescape(value) for name, value in found}
+
+    @property
     def redirects(self):
         return self.response.status_code == 302
 
@@ -144,6 +151,25 @@ class Page:
 
     def save(self, button="_save", without=(), **changes):
         return self.post(without=without, **{button: "Save", **changes})
+
+
+class Script:
+    """What the script of an open page asks, and how it is answered."""
+
+    def __init__(self, page):
+        self.client = page.client
+        self.url = page.attributes["data-optilock-poll"]
+        self.data = {
+            "optilock_poll": "look",
+            "optilock_token": page.data["optilock_token"],
+        }
+
+    def ask(self, question="look", **data):
+        data = {**self.data, "optilock_poll": question, **data}
+        return self.client.post(self.url, data)
+
+    def look(self, **data):
+        return self.ask(**data).json()
 
 
 def admin_url(model, view, *args):

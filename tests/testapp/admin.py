@@ -12,9 +12,12 @@ from optilock.admin import (
     VersionedStackedInline,
     VersionedTabularInline,
 )
+from optilock.log.admin import EditConflictAdmin
+from optilock.log.models import EditConflict
 from testapp import models
 
 site = admin.AdminSite()
+site.register(EditConflict, EditConflictAdmin)
 
 
 class LineInline(VersionedTabularInline):
@@ -44,7 +47,7 @@ class OrderAdmin(VersionedModelAdmin):
     list_editable = ["status", "amount"]
     search_fields = ["number"]
     save_as = True
-    optilock_groups = [("amount", "currency")]
+    optilock_merge_together = [("amount", "currency")]
     actions = ["mark_paid", "do_nothing"]
     optilock_actions = ("mark_paid",)
 
@@ -58,9 +61,15 @@ class OrderAdmin(VersionedModelAdmin):
         self.message_user(request, "Nothing was done.")
 
 
+class ScanInline(VersionedTabularInline):
+    model = models.Scan
+    extra = 1
+
+
 @admin.register(models.Assorted, site=site)
 class AssortedAdmin(VersionedModelAdmin):
-    pass
+    inlines = [ScanInline]
+    optilock_presence = True
 
 
 @admin.register(models.Customer, site=site)
@@ -75,6 +84,7 @@ class ParcelAdmin(VersionedModelAdmin):
     fields = ["code", "weight"]
     list_display = ["code", "weight"]
     list_editable = ["weight"]
+    optilock_presence = True
 
 
 @admin.register(models.Memo, site=site)

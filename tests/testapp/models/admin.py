@@ -34,6 +34,17 @@ class Assorted(VersionedModel):
     friends = models.ManyToManyField("self", blank=True)
 
 
+class Scan(VersionedModel):
+    """A row with a file."""
+
+    assorted = models.ForeignKey(Assorted, models.CASCADE)
+    title = models.CharField(max_length=50, blank=True)
+    file = models.FileField(upload_to="scans", blank=True)
+
+    def __str__(self):
+        return self.title
+
+
 class Customer(VersionedModel):
     name = models.CharField(max_length=100)
 

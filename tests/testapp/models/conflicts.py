@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.db import models
 from django.db.models.functions import Upper
+from django_fsm import FSMField
 
 from optilock import IntegerVersionField, VersionedModel
 
@@ -45,7 +46,7 @@ class Page(VersionedModel):
 
     on_conflict = "merge"
     merge_together = [("amount", "currency")]
-    merge_resolve = {"edited_by": "mine", "body": "lines"}
+    merge_decisions = {"edited_by": "mine", "body": "lines"}
 
     title = models.CharField(max_length=100, default="Title")
     body = models.TextField(default="one\ntwo\nthree\n")
@@ -74,6 +75,16 @@ class Forgetful(VersionedModel):
 
     name = models.CharField(max_length=20, default="")
     number = models.IntegerField(default=0)
+
+
+class Protected(VersionedModel):
+    """Its state can't be assigned to, as django-fsm has it."""
+
+    on_conflict = "merge"
+
+    name = models.CharField(max_length=20, default="")
+    state = FSMField(default="open", protected=True)
+    note = models.CharField(max_length=20, default="")
 
 
 class FieldAlone(models.Model):

@@ -82,6 +82,49 @@ class StringKey(VersionedModel):
     name = models.CharField(max_length=100)
 
 
+class StringKeyAlone(models.Model):
+    """The field alone, and Django's own manager."""
+
+    code = models.CharField(primary_key=True, max_length=20)
+    name = models.CharField(max_length=100)
+    version = IntegerVersionField()
+
+
+class StringKeyForgetting(VersionedModel):
+    remember_loaded = False
+
+    code = models.CharField(primary_key=True, max_length=20)
+    name = models.CharField(max_length=100)
+
+
+class StringKeyLoading(VersionedModel):
+    """Has its own way to be loaded, and a kind of row under it."""
+
+    code = models.CharField(primary_key=True, max_length=20)
+    name = models.CharField(max_length=100)
+
+    @classmethod
+    def from_db(cls, *args, **kwargs):
+        return super().from_db(*args, **kwargs)
+
+
+class StringKeyAloneLoading(models.Model):
+    code = models.CharField(primary_key=True, max_length=20)
+    name = models.CharField(max_length=100)
+    version = IntegerVersionField()
+
+    @classmethod
+    def from_db(cls, *args, **kwargs):
+        return super().from_db(*args, **kwargs)
+
+
+class RealFirst(VersionedModel):
+    """Its table's first column holds floats."""
+
+    ratio = models.FloatField(primary_key=True)
+    name = models.CharField(max_length=100, default="")
+
+
 class CompositeKey(VersionedModel):
     pk = models.CompositePrimaryKey("tenant", "number")
     tenant = models.IntegerField()
@@ -114,6 +157,12 @@ class Book(VersionedModel):
     title = models.CharField(max_length=100)
     author = models.ForeignKey(Author, models.CASCADE, related_name="books")
     stock = models.IntegerField(default=0)
+
+
+class Branch(VersionedModel):
+    """What goes along with a row is in its own table."""
+
+    parent = models.ForeignKey("self", models.CASCADE, null=True)
 
 
 class Loan(VersionedModel):

@@ -119,7 +119,47 @@ class GuardedPage(AbstractPage):
 
 
 class BasedPage(AbstractPage):
-    """Its base manager raises versions too."""
+    """Its base manager bumps versions too."""
 
     class Meta:
         base_manager_name = "objects"
+
+
+class ArchiveQuerySet(models.QuerySet):
+    def archive(self):
+        return self.update(archived=True)
+
+
+class ArchiveManager(models.Manager):
+    """As packages write them: with a queryset made by hand."""
+
+    def get_queryset(self):
+        rows = ArchiveQuerySet(self.model, using=self._db)
+        return rows.filter(archived=False)
+
+    def archive(self):
+        return self.get_queryset().archive()
+
+
+class Archivable(models.Model):
+    archived = models.BooleanField(default=False)
+
+    objects = ArchiveManager()
+    everything = models.Manager()
+
+    class Meta:
+        abstract = True
+
+
+class ArchivedFirst(VersionedModel, Archivable):
+    name = models.CharField(max_length=20)
+    parent = models.ForeignKey(
+        "self", models.CASCADE, null=True, related_name="children"
+    )
+
+
+class ArchivedLast(Archivable, VersionedModel):
+    name = models.CharField(max_length=20)
+    parent = models.ForeignKey(
+        "self", models.CASCADE, null=True, related_name="children"
+    )
