@@ -97,7 +97,7 @@ class Person:
         for page in self.context.pages[1:]:
             page.close()
         if self.page.url.startswith(self.url):
-            self.page.evaluate("() => localStorage.clear()")
+            self.page.evaluate("() => (localStorage.clear(), sessionStorage.clear())")
         self.page.goto("about:blank")
         self.context.clear_cookies()
         self.context.remove_listener("weberror", self._note_error)
@@ -224,6 +224,12 @@ def sign_in(browser, contexts, live_server):
 def options():
     """What the windows of ``ann`` and ``bob`` are like; tests override it."""
     return {}
+
+
+@pytest.fixture
+def order(transactional_db, order):
+    """The order that others' tests know, committed: a browser's server sees it."""
+    return order
 
 
 @pytest.fixture

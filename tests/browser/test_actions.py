@@ -61,8 +61,9 @@ class TestRowsChangedSinceTheListWasShown:
     )
     def test_are_listed_and_asked_about(self, ann, orders, text, result):
         run(ann, "mark_paid", *orders[:2])
-        listed = ann.panel.locator("li").all_inner_texts()
-        assert listed == ["bob changed “2” a moment ago, after you opened this page."]
+        [listed] = ann.panel.locator("li").all_inner_texts()
+        told = "bob changed “2” a moment ago, after you opened this page. Changed Note."
+        assert listed.startswith(told)
         assert statuses() == ["open", "open", "open"]
         answer(ann, text)
         ann.page.wait_for_selector("#result_list")
@@ -102,7 +103,7 @@ class TestRowsChangedSinceTheListWasShown:
         ann.page.get_by_text("Select all 3 orders").click()
         run(ann, "mark_paid")
         assert "“2” was changed" in ann.panel.inner_text()
-        assert "Rows of other pages are taken as they are now." in (
+        assert "Rows on other pages are used as they are now." in (
             ann.panel.inner_text()
         )
         answer(ann, "Mark paid: all but the changed")

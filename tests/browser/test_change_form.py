@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import pytest
 from django.contrib.admin.models import LogEntry
-from factories import LineFactory, OrderFactory
+from factories import LineFactory
 from testapp.models import Colour, Order
 
 
 @pytest.fixture(params=[True, False], ids=["with scripts", "without scripts"])
 def options(request):
     return {"java_script_enabled": request.param}
-
-
-@pytest.fixture
-def order(transactional_db):
-    return OrderFactory(number="17", note="old", amount=10)
 
 
 def changes():
@@ -59,7 +54,7 @@ def test_changes_of_the_same_field_ask(ann, bob, order):
     assert changes() == [("bob", "Changed Note.")]
     assert ann.field("note").input_value() == "ann's"
     ann.look("conflict")
-    ann.keep("mine", "optilock_choice_note")
+    ann.keep("mine", "optilock_decision_note")
     ann.save()
     assert not ann.asked
     order.refresh_from_db()
@@ -88,12 +83,12 @@ def test_a_third_writer_is_asked_about_once_more_and_then_it_ends(
     ann.fill(note="ann's")
     ann.save()
     cat.change(order, note="cat's")
-    ann.keep("mine", "optilock_choice_note")
+    ann.keep("mine", "optilock_decision_note")
     ann.save()
-    assert "cat changed “17”" in ann.panel.inner_text()
+    assert "cat saved this order" in ann.panel.inner_text()
     order.refresh_from_db()
     assert order.note == "cat's"
-    ann.keep("mine", "optilock_choice_note")
+    ann.keep("mine", "optilock_decision_note")
     ann.save()
     assert not ann.asked
     order.refresh_from_db()
@@ -123,7 +118,7 @@ def test_one_choice_can_be_made_for_everything(ann, bob, order, side, expected):
     bob.change(order, note="bob's", status="shipped")
     ann.fill(note="ann's", status="paid")
     ann.save()
-    ann.keep(side, "optilock_choice_for_all")
+    ann.keep(side, "optilock_decision_for_all")
     ann.save()
     assert not ann.asked
     order.refresh_from_db()
@@ -138,10 +133,10 @@ def test_what_is_invalid_and_what_collides_are_shown_together(ann, bob, order):
     assert ann.asked
     errors = " ".join(ann.page.locator(".field-amount .errorlist").all_inner_texts())
     assert "no more than 2 decimal places" in errors
-    ann.keep("theirs", "optilock_choice_note")
+    ann.keep("theirs", "optilock_decision_note")
     ann.save()  # still wrong
     ann.fill(amount="12")
-    chosen = '[name="optilock_choice_note"][value="theirs"]'
+    chosen = '[name="optilock_decision_note"][value="theirs"]'
     assert ann.page.locator(chosen).is_checked()
     ann.save()
     order.refresh_from_db()
@@ -191,43 +186,12 @@ def test_what_was_typed_into_something_deleted_can_be_discarded(ann, deleted):
     assert any("Perhaps it was deleted?" in text for text in ann.messages)
 
 
-def a_file(name):
-    return {"name": name, "mimeType": "text/plain", "buffer": name.encode()}
-
-
-def content(order):
-    order.refresh_from_db()
-    with order.attachment.open() as file:
-        return file.read()
-
-
-def test_a_file_is_chosen_again_and_kept_afterwards(ann, bob, order):
-    ann.open(order)
-    bob.change(order, note="bob's")
-    ann.fill(note="ann's")
-    ann.field("attachment").set_input_files(a_file("plan.txt"))
-    ann.save()
-    assert "Choose the file again" in ann.page.inner_text(".field-attachment")
-    ann.keep("mine", "optilock_choice_note")
-    ann.save()  # the file is forgotten
-    assert ann.asked
-    ann.field("attachment").set_input_files(a_file("plan.txt"))
-    ann.keep("mine", "optilock_choice_attachment")
-    ann.save()
-    assert content(order) == b"plan.txt"
-    ann.change(order, status="paid")
-    assert content(order) == b"plan.txt"
-
-
-def test_many_to_many_fields_are_asked_about(ann, bob, order):
+def test_many_to_many_fields_are_merged(ann, bob, order):
     red, blue = (Colour.objects.create(name=name) for name in ("red", "blue"))
     ann.open(order)
     bob.change(order, tags=[str(red.pk)])
     ann.fill(tags=[str(blue.pk)])
     ann.save()
-    row = ann.panel.locator("tbody tr").inner_text()
-    assert "red" in row
-    assert "blue" in row
-    ann.keep("mine", "optilock_choice_tags")
-    ann.save()
-    assert list(order.tags.all()) == [blue]
+    assert not ann.asked
+    assert "Merged: your changes and those of bob are in Tags." in ann.messages
+    assert set(order.tags.all()) == {red, blue}

@@ -5,17 +5,13 @@ from __future__ import annotations
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.core.files.base import ContentFile
-from factories import CustomerFactory, LineFactory, MemoFactory, OrderFactory
+from factories import CustomerFactory, LineFactory, MemoFactory
 from pages import admin_url
 from testapp.admin import OrderAdmin
 from testapp.models import Customer, Order, Parcel
+from windows import NO_SCRIPTS, PHONE, windows, with_and_without_scripts
 
-CHOICE = "optilock_choice_note"
-
-
-@pytest.fixture
-def order(transactional_db):
-    return OrderFactory(number="17", note="old", amount=10)
+CHOICE = "optilock_decision_note"
 
 
 @pytest.fixture
@@ -61,7 +57,7 @@ def test_buttons_keep_their_meaning(ann, bob, button):
     bob.save()
     ann.fill(body="ann's")
     ann.save(button)
-    ann.keep("mine", "optilock_choice_body")
+    ann.keep("mine", "optilock_decision_body")
     ann.save(button)
     view = {"_continue": ("change", memo.pk), "_addanother": ("add",)}[button]
     assert ann.page.url == ann.url + admin_url(memo, *view)
@@ -104,7 +100,7 @@ def test_two_windows_of_one_person_are_told_apart(ann, order):
     ann.page = first
     ann.fill(note="first")
     ann.save()
-    assert "You changed “17” in another window" in ann.panel.inner_text()
+    assert "You saved this order in another window" in ann.panel.inner_text()
     assert "omebody else" not in ann.page.locator("#content").inner_text()
     assert saved(order) == "second"
     ann.keep("mine", CHOICE)
@@ -143,7 +139,7 @@ def test_a_raw_id_is_asked_about_by_its_name(ann, bob):
     bob.change(memo, parcel="P1")
     ann.fill(parcel="P2")
     ann.save()
-    ann.keep("mine", "optilock_choice_parcel")
+    ann.keep("mine", "optilock_decision_parcel")
     ann.save()
     memo.refresh_from_db()
     assert memo.parcel_id == "P2"
@@ -162,7 +158,7 @@ def test_what_is_picked_in_a_lookup_window_is_asked_about(ann, bob):
     ann.save()
     assert ann.asked
     assert ann.field("parcel").input_value() == "P2"
-    ann.keep("mine", "optilock_choice_parcel")
+    ann.keep("mine", "optilock_decision_parcel")
     ann.save()
     memo.refresh_from_db()
     assert memo.parcel_id == "P2"
@@ -180,7 +176,7 @@ def test_what_was_chosen_from_suggestions_is_asked_about(ann, bob, order, monkey
     ann.save()
     assert ann.asked
     assert ann.page.inner_text(".field-customer .select2-selection").endswith("Smith")
-    ann.keep("theirs", "optilock_choice_customer")
+    ann.keep("theirs", "optilock_decision_customer")
     ann.save()
     order.refresh_from_db()
     assert order.customer == jones
@@ -219,9 +215,9 @@ def test_a_conflict_in_a_popup_is_resolved_there(ann, bob, order, opener):
     ann.save()
     assert ann.asked
     ann.look("popup")
-    ann.keep("mine", "optilock_choice_name")
+    ann.keep("mine", "optilock_decision_name")
     with ann.page.expect_event("close"):
-        ann.page.locator("[name=_save]").click()
+        ann.panel.get_by_role("button", name="Save my choices").click()
     chosen = opener.locator("#id_customer option:checked")
     assert chosen.inner_text() == "Smithe"
     assert Customer.objects.get().name == "Smithe"
@@ -261,13 +257,66 @@ def test_the_page_can_be_used_with_the_keyboard_alone(ann, conflict):
             page.keyboard.press("ArrowDown")
         if where == "_save":
             break
-    assert stops[:4] == ["link", CHOICE, "link", "link"]
-    assert stops[4] == "number"
-    assert stops[-1] == "_save"
+    assert stops == ["link", CHOICE, "optilock_edited_note", "_save"]
     with page.expect_navigation():
         page.keyboard.press("Enter")
     assert not ann.asked
     assert saved(conflict) == "ann's"
+
+
+@with_and_without_scripts
+def test_what_was_not_chosen_is_asked_for_there_and_has_the_focus(ann, bob, order):
+    ann.open(order)
+    bob.change(order, number="18", note="bob's", status="paid")
+    ann.fill(number="19", note="ann's", status="shipped")
+    ann.save()
+    ann.keep("theirs", "optilock_decision_number")
+    with ann.page.expect_navigation():
+        ann.panel.get_by_role("button", name="Save my choices").click()
+    missed = ann.panel.locator("fieldset", has_text="Choose one of these")
+    assert [one.locator("legend").inner_text() for one in missed.all()] == [
+        "Status",
+        "Note",
+    ]
+    assert focused(ann.page) == "optilock_decision_status"
+    assert ann.page.locator("input:focus").bounding_box()["y"] > 0
+    kept = ann.panel.locator("[name=optilock_decision_number]:checked")
+    assert kept.get_attribute("value") == "theirs"
+    assert saved(order) == "bob's"
+
+
+@windows(phone=PHONE, phone_without_scripts=PHONE | NO_SCRIPTS)
+def test_on_a_phone_the_button_stays_in_view(ann, bob, order):
+    lines = [LineFactory(order=order, product=f"Pen {n}") for n in range(6)]
+    ann.open(order)
+    bob.open(order)
+    for person, quantity in ((bob, "5"), (ann, "7")):
+        person.fill(**{f"lines-{n}-quantity": quantity for n in range(len(lines))})
+        person.save()
+    button = ann.panel.get_by_role("button", name="Save my choices")
+    for question in ann.panel.locator("fieldset.optilock-question").all():
+        question.scroll_into_view_if_needed()
+        box = button.bounding_box()
+        assert 0 <= box["y"] <= box["y"] + box["height"] <= 740
+    ann.look("phone-sticky")
+    ann.keep("mine", "optilock_decision_for_all")
+    for n in range(len(lines)):  # each has to be chosen where there are no scripts
+        ann.keep("mine", f"lines-{n}-optilock_decision_quantity")
+    with ann.page.expect_navigation():
+        button.click()
+    assert set(order.lines.values_list("quantity", flat=True)) == {7}
+
+
+@pytest.mark.parametrize("locale", ["de-DE", "ar", "he"])
+def test_the_page_fits_a_phone_in_every_direction(sign_in, bob, order, locale):
+    ann = sign_in("ann", locale=locale, **PHONE)
+    ann.open(order)
+    bob.change(order, note=LONG * 2, status="paid", currency="USD")
+    ann.fill(note=LONG, status="shipped", amount="11")
+    ann.save()
+    ann.look(f"phone-{locale}")
+    assert ann.is_wide_enough()
+    assert ann.violations("#optilock-conflict") == set()
 
 
 def test_choosing_for_everything_is_choosing_for_each(ann, bob, order):
@@ -275,11 +324,11 @@ def test_choosing_for_everything_is_choosing_for_each(ann, bob, order):
     bob.change(order, note="bob's", status="paid")
     ann.fill(note="ann's", status="shipped")
     ann.save()
-    ann.keep("mine", "optilock_choice_for_all")
-    chosen = ann.panel.locator(".optilock-choice input:checked")
+    ann.keep("mine", "optilock_decision_for_all")
+    chosen = ann.panel.locator(".optilock-options input:checked")
     assert [one.get_attribute("value") for one in chosen.all()] == ["mine"] * 2
     ann.keep("theirs", CHOICE)
-    for_all = ann.panel.locator('[name="optilock_choice_for_all"]:checked')
+    for_all = ann.panel.locator('[name="optilock_decision_for_all"]:checked')
     assert for_all.count() == 0
     ann.save()
     order.refresh_from_db()
@@ -320,8 +369,8 @@ def test_everybody_can_read_and_use_the_page(sign_in, bob, order, window):
         assert ann.violations() - djangos == set()
     assert ann.is_wide_enough()
     ann.keep("theirs", CHOICE)
-    ann.keep("mine", "optilock_choice_status")
-    ann.keep("mine", "lines-0-optilock_choice_quantity")
+    ann.keep("mine", "optilock_decision_status")
+    ann.keep("mine", "lines-0-optilock_decision_quantity")
     ann.save()
     assert not ann.asked
     line.refresh_from_db()

@@ -1,14 +1,8 @@
 from __future__ import annotations
 
 import pytest
-from factories import OrderFactory
 from testapp.models import Order
 from windows import DARK, PHONE, windows, with_and_without_scripts
-
-
-@pytest.fixture
-def order(transactional_db):
-    return OrderFactory(number="17", note="old")
 
 
 def confirm(person):

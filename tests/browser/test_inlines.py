@@ -79,7 +79,7 @@ def test_a_cell_both_changed_is_asked_about(ann, bob, order, side, quantity):
     assert ann.field("lines-0-quantity").input_value() == "7"
     ann.save()
     assert ann.asked
-    ann.keep(side, "lines-0-optilock_choice_quantity")
+    ann.keep(side, "lines-0-optilock_decision_quantity")
     ann.save()
     assert not ann.asked
     order.refresh_from_db()
@@ -96,10 +96,10 @@ def test_a_row_i_changed_and_they_deleted_is_asked_about(ann, bob, order, side, 
     bob.save()
     ann.fill(**{"lines-0-quantity": "7"})
     ann.save()
-    assert "Was deleted, and you have changed it." in ann.panel.inner_text()
+    assert "It was deleted, but you have changed it." in ann.panel.inner_text()
     assert products(order) == [("Ink", 1)]
     assert [beside(ann, f"lines-{n}") for n in (0, 1)] == ["Pen", "Ink"]
-    ann.keep(side, "lines-0-optilock_choice_")
+    ann.keep(side, "lines-0-optilock_decision_")
     ann.save()
     assert products(order) == rows
 
@@ -112,10 +112,10 @@ def test_a_row_i_delete_and_they_changed_is_asked_about(ann, bob, order, side, r
     bob.save()
     mark(ann, "lines-0")
     ann.save()
-    assert "Was changed, and you want to delete it." in ann.panel.inner_text()
+    assert "It was changed, but you want to delete it." in ann.panel.inner_text()
     assert ann.field("lines-0-DELETE").is_checked()
     assert products(order) == [("Pen", 5), ("Ink", 1)]
-    ann.keep(side, "lines-0-optilock_choice_")
+    ann.keep(side, "lines-0-optilock_decision_")
     ann.save()
     assert products(order) == rows
 
@@ -153,7 +153,7 @@ def test_rows_added_by_the_script_survive_a_question(ann, bob, order):
     ann.fill(note="ann's", **{"lines-2-product": "Cap", "lines-3-product": "Bag"})
     ann.save()
     assert ann.asked
-    ann.keep("theirs", "optilock_choice_note")
+    ann.keep("theirs", "optilock_decision_note")
     ann.page.get_by_text("Add another Line").click()
     ann.fill(**{"lines-4-product": "Box"})
     ann.save()
@@ -170,13 +170,13 @@ def test_parent_and_children_are_asked_about_on_one_page(ann, bob, order, reques
     ann.save()
     assert ann.panel.count() == 1
     ann.look(f"inlines-{request.node.callspec.id}")
-    assert "3 changes need your decision." in ann.panel.inner_text()
-    ann.keep("mine", "optilock_choice_note")
-    ann.keep("theirs", "lines-0-optilock_choice_quantity")
+    assert "3 fields need your choice." in ann.panel.inner_text()
+    ann.keep("mine", "optilock_decision_note")
+    ann.keep("theirs", "lines-0-optilock_decision_quantity")
     ann.save()
     assert ann.asked
     assert products(order) == [("Pen", 5), ("Ink", 1)]
-    ann.keep("mine", "parcels-0-optilock_choice_weight")
+    ann.keep("mine", "parcels-0-optilock_decision_weight")
     ann.save()
     order.refresh_from_db()
     assert (order.note, products(order)) == ("ann's", [("Pen", 5)])
@@ -189,7 +189,7 @@ def test_a_stacked_row_with_a_key_that_is_no_number_comes_back(ann, bob, order, 
     ann.fill(**{"parcels-0-weight": "7"})
     ann.save()
     assert "Parcel “P1”" in ann.panel.inner_text()
-    ann.keep("mine", "parcels-0-optilock_choice_")
+    ann.keep("mine", "parcels-0-optilock_decision_")
     ann.save()
     again = order.parcels.get()
     assert (again.code, again.weight) == ("P1", 7)

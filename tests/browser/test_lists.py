@@ -66,12 +66,12 @@ class TestTheList:
     def test_a_cell_both_changed_is_asked_about(self, ann, bob, side, amount):
         collide(ann, bob)
         question = row(ann, "2").locator(".optilock-cell")
-        assert question.inner_text().startswith("bob has saved:\n20.00")
+        assert question.inner_text().startswith("Amount\nbob’s: 20.00\nmine: 30")
         assert row(ann, "2").locator("input[type=number]").input_value() == "30"
         assert not row(ann, "1").locator(".optilock-cell").count()
         ann.save()
         assert question.count()
-        ann.keep(side, "form-0-optilock_choice_amount")
+        ann.keep(side, "form-0-optilock_decision_amount")
         ann.save()
         assert rows() == [("1", "open", 40), ("2", "open", amount)]
 
@@ -85,7 +85,7 @@ class TestTheList:
         ann.look("list-deleted")
         assert "bob deleted “2” a moment ago." in ann.page.inner_text("#result_list")
         assert rows() == [("1", "open", 10)]
-        ann.keep("theirs", "form-0-optilock_choice_")
+        ann.keep("theirs", "form-0-optilock_decision_")
         ann.save()
         assert rows() == [("1", "open", 40)]
 
@@ -103,10 +103,10 @@ class TestTheList:
         collide(ann, bob)
         bob.fill(**{"form-0-amount": "25"})
         bob.save()
-        ann.keep("mine", "form-0-optilock_choice_amount")
+        ann.keep("mine", "form-0-optilock_decision_amount")
         ann.save()
         question = row(ann, "2").locator(".optilock-cell")
-        assert question.inner_text().startswith("bob has saved:\n25.00")
+        assert "bob’s: 25.00" in question.inner_text()
         assert rows() == [("1", "open", 10), ("2", "open", 25)]
 
     @windows(desktop={}, phone=PHONE, dark=DARK, dark_phone=PHONE | DARK)
@@ -128,7 +128,7 @@ class TestTheList:
         keys = ann.page.keyboard
         keys.press("Tab")  # the focus is at the question already
         keys.press("Space")
-        chosen = ann.page.locator("[name=form-0-optilock_choice_amount]:checked")
+        chosen = ann.page.locator("[name=form-0-optilock_decision_amount]:checked")
         assert chosen.get_attribute("value") == "theirs"
         keys.press("ArrowDown")
         assert chosen.get_attribute("value") == "mine"
@@ -153,6 +153,6 @@ def test_values_stay_beside_their_rows_when_the_order_of_the_list_changes(
     assert row(ann, "2").locator(".optilock-cell").count() == 1
     assert ann_row.input_value() == "30"
     assert row(ann, "1").locator("input[type=number]").input_value() == "10.00"
-    row(ann, "2").get_by_label("keep mine").check()
+    row(ann, "2").get_by_label("mine:").check()
     ann.save()
     assert rows() == [("1", "open", 10), ("2", "paid", 30)]

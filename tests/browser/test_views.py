@@ -41,17 +41,17 @@ def collision(ann, bob, memo):
 @pytest.mark.parametrize(("side", "body"), [("mine", "ann's"), ("theirs", "bob's")])
 @pytest.mark.smoke
 def test_a_collision_is_asked_about(ann, collision, side, body):
-    assert "bob changed “old” a moment ago" in ann.panel.inner_text()
+    assert "bob saved this memo a moment ago" in ann.panel.inner_text()
     assert values() == ("old", "bob's", 2)
     assert ann.field("body").input_value() == "ann's"
     send(ann)
     assert ann.asked
-    ann.keep(side, "optilock_choice_body")
+    ann.keep(side, "optilock_decision_body")
     send(ann)
     assert values()[:2] == ("old", body)
 
 
-@windows(desktop={}, phone=PHONE, dark=DARK)
+@windows(desktop={}, phone=PHONE, dark=DARK, forced={"forced_colors": "active"})
 def test_the_page_that_asks_can_be_read(ann, collision, request):
     ann.look(f"view-{request.node.callspec.id}")
     assert ann.violations() == set()
