@@ -6,7 +6,7 @@ from django.contrib import admin
 from django.utils.module_loading import import_string
 from testapp import models
 
-from contracts.packages import CHOSEN
+from contracts.packages import CHOSEN, NAME
 from optilock.admin import VersionedAdminMixin, VersionedInlineMixin
 
 ModelAdmin = import_string(CHOSEN.model_admin)
@@ -35,3 +35,30 @@ class OrderAdmin(VersionedAdminMixin, ModelAdmin):
 
     def mark_paid(self, request, queryset):
         queryset.update(status="paid")
+
+
+if NAME == "treebeard":
+    from treebeard.admin import TreeAdmin
+    from treebeard.forms import movenodeform_factory
+
+    from contracts.models import Genre
+
+    @admin.register(Genre)
+    class GenreAdmin(VersionedAdminMixin, TreeAdmin):
+        form = movenodeform_factory(Genre)
+        optilock_merge_together = [("treebeard_position", "treebeard_ref_node")]
+
+
+if NAME in ("parler", "modeltranslation", "safedelete"):
+    from contracts.models import MODELS
+
+    theirs = {
+        "parler": "parler.admin.TranslatableAdmin",
+        "modeltranslation": "modeltranslation.admin.TranslationAdmin",
+        "safedelete": "safedelete.admin.SafeDeleteAdmin",
+    }
+
+    class TheirAdmin(VersionedAdminMixin, import_string(theirs[NAME])):
+        optilock_compare_also = ["deleted"] if NAME == "safedelete" else []
+
+    admin.site.register(MODELS, TheirAdmin)

@@ -61,12 +61,12 @@ def test_a_cell_both_changed_asks_and_nothing_is_saved_until_then(
     asked = mine.save(**{"form-0-amount": "30", "form-1-amount": "40"})
     assert not asked.redirects
     assert rows() == [("1", "open", 10), ("2", "open", 20)]
-    assert "bob has saved:" in asked.text
+    assert "bob’s:" in asked.text
     assert asked.data["form-0-amount"] == "30"
     form = form_around(asked.text, 'name="form-0-amount"')
-    assert form_around(asked.text, 'name="form-0-optilock_choice_amount"') == form
+    assert form_around(asked.text, 'name="form-0-optilock_decision_amount"') == form
     assert not asked.save().redirects
-    assert asked.save(**{"form-0-optilock_choice_amount": choice}).redirects
+    assert asked.save(**{"form-0-optilock_decision_amount": choice}).redirects
     assert rows() == [("1", "open", 40), ("2", "open", amount)]
 
 

@@ -42,7 +42,7 @@ def test_there_is_a_revision_for_what_was_saved_and_for_nothing_else(pages, orde
     asked = mine.save(note="ann's")
     assert not asked.redirects
     assert recorded(order) == ["bob's"]
-    assert asked.save(optilock_choice_note="mine").redirects
+    assert asked.save(optilock_decision_note="mine").redirects
     assert recorded(order) == ["bob's", "ann's"]
     assert recorded(order, "version") == [2, 3]
 
@@ -52,7 +52,7 @@ def test_a_list_that_asks_leaves_no_revision(order, ann, bob):
     theirs.save(**{"form-0-amount": "20"})
     asked = mine.save(**{"form-0-amount": "30"})
     assert recorded(order, "amount") == [20]
-    asked.save(**{"form-0-optilock_choice_amount": "mine"})
+    asked.save(**{"form-0-optilock_decision_amount": "mine"})
     assert recorded(order, "amount") == [20, 30]
 
 
@@ -106,7 +106,8 @@ def test_going_back_is_a_change_like_any_other_to_those_who_edit(pages, order, a
     editing = Page.change(ann, order)
     open_revision(ann, order, 0).save()
     order.refresh_from_db()
-    assert (order.note, order.version) == ("first", 4)
+    # The revision's row, and what the form has on top of it.
+    assert (order.note, order.version) == ("first", 5)
     for instance in (stale, stale_line):
         with pytest.raises(RecordModifiedError), transaction.atomic():
             instance.save()
@@ -135,4 +136,21 @@ def test_whoever_saved_in_a_revision_outside_the_admin_is_named(order, ann, bob)
         order.note = "bob's"
         order.save()
     asked = page.save(note="ann's")
-    assert "bob changed “17” a moment ago" in asked.panel
+    assert "bob saved this order a moment ago" in asked.panel
+
+
+def test_revert_in_code_brings_no_old_number_back(order):
+    import reversion
+    from reversion.models import Version
+
+    with reversion.create_revision():
+        order.note = "recorded"
+        order.save()  # 2
+    holder = Order.objects.get(pk=order.pk)
+    order.note = "later"
+    order.save()
+    Version.objects.get_for_object(order).last().revision.revert()
+    assert Order.objects.values_list("note", "version").get() == ("recorded", 4)
+    holder.note = "stale"
+    with pytest.raises(RecordModifiedError), transaction.atomic():
+        holder.save()

@@ -1,0 +1,3 @@
+from stock.models.items import Box, Item
+
+__all__ = ["Box", "Item"]
