@@ -12,6 +12,7 @@ def main() -> None:
     try:
         import rich  # noqa: F401, I001 -- quick to import, so asked first
         import factory  # noqa: F401
+        import rest_framework  # noqa: F401
         from django.core.management import execute_from_command_line
 
         import optilock  # noqa: F401

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -10,30 +11,19 @@ from urllib.parse import unquote, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
-SQLITE_FILE = Path(__file__).resolve().parent.parent / "db.sqlite3"
-
-ENGINES = {
-    "sqlite": "django.db.backends.sqlite3",
-    "postgresql": "django.db.backends.postgresql",
-    "mariadb": "django.db.backends.mysql",
+#: Writers queue when they begin, not when it is too late to wait.
+SQLITE = {
+    "transaction_mode": "IMMEDIATE",
+    "timeout": 20,
+    "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
 }
-
-#: Modules that Django can use.
-DRIVERS = {
-    "sqlite": ["sqlite3"],
-    "postgresql": ["psycopg", "psycopg2"],
-    "mariadb": ["MySQLdb"],
-}
-
-OPTIONS: dict[str, dict[str, Any]] = {
-    "sqlite": {
-        # Writers queue when they begin, not when it is too late to wait.
-        "transaction_mode": "IMMEDIATE",
-        "timeout": 20,
-        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
-    },
-    "postgresql": {"connect_timeout": 5},
-    "mariadb": {"charset": "utf8mb4", "connect_timeout": 5},
+WAIT, UTF8 = {"connect_timeout": 5}, {"charset": "utf8mb4"}
+#: Of each kind: its engine, options, drivers (one will do), the prefix of the variables
+#: that the server's own clients read, and the user who may do everything.
+KINDS: dict[str, tuple[str, dict[str, Any], list[str], str, str]] = {
+    "sqlite": ("sqlite3", SQLITE, ["sqlite3"], "", ""),
+    "postgresql": ("postgresql", WAIT, ["psycopg", "psycopg2"], "PG", "postgres"),
+    "mariadb": ("mysql", WAIT | UTF8, ["MySQLdb"], "MYSQL_", "root"),
 }
 
 
@@ -47,35 +37,34 @@ def database(choice: str) -> dict[str, Any]:
         ImproperlyConfigured: no such kind of database, or its driver is missing.
     """
     url = urlsplit(choice if ":" in choice else f"{choice}:")
-    if url.scheme not in ENGINES:
+    if url.scheme not in KINDS:
         raise ImproperlyConfigured(
-            f"{choice!r} is no database known here: give one of "
-            f"{', '.join(ENGINES)}, or a URL that begins with one of them."
+            f"{choice!r} is no database known here: give one of {', '.join(KINDS)}, "
+            f"or a URL that begins with one of them."
         )
-    if not any(map(_can_import, DRIVERS[url.scheme])):
+    engine, options, drivers, prefix, user = KINDS[url.scheme]
+    if not any(map(_can_import, drivers)):
         raise ImproperlyConfigured(
             f"The driver for {url.scheme} is missing. Install it: "
             f'pip install ".[example,{url.scheme}]"'
         )
-    settings = {"ENGINE": ENGINES[url.scheme], "OPTIONS": dict(OPTIONS[url.scheme])}
+    entry = {"ENGINE": f"django.db.backends.{engine}", "OPTIONS": dict(options)}
+    name = unquote(url.path[1:])
     if url.scheme == "sqlite":
-        return {**settings, "NAME": unquote(url.path[1:]) or SQLITE_FILE}
-    prefix, user = {"postgresql": ("PG", "postgres"), "mariadb": ("MYSQL_", "root")}[
-        url.scheme
-    ]
-    return {
-        **settings,
-        "NAME": unquote(url.path[1:]) or "optilock",
-        "HOST": url.hostname or os.environ.get(f"{prefix}HOST", "127.0.0.1"),
-        "PORT": url.port or os.environ.get(f"{prefix}PORT", ""),
-        "USER": unquote(url.username or os.environ.get(f"{prefix}USER", user)),
-        "PASSWORD": unquote(url.password or os.environ.get(f"{prefix}PASSWORD", "")),
+        return {**entry, "NAME": name or Path(__file__).parents[1] / "db.sqlite3"}
+    parts = {
+        "HOST": (url.hostname, "127.0.0.1"),
+        "PORT": (url.port, ""),
+        "USER": (unquote(url.username or ""), user),
+        "PASSWORD": (unquote(url.password or ""), ""),
     }
+    said = {
+        k: v or os.environ.get(prefix + k, other) for k, (v, other) in parts.items()
+    }
+    return {**entry, "NAME": name or "optilock", **said}
 
 
 def _can_import(module: str) -> bool:
-    try:
-        import_module(module)
-    except ImportError:
-        return False
-    return True
+    with suppress(ImportError):
+        return bool(import_module(module))
+    return False

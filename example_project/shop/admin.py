@@ -24,8 +24,12 @@ class OrderAdmin(VersionedModelAdmin):
     search_fields = ["number", "customer"]
     ordering = ["-number"]
     actions = ["mark_as_shipped"]
+    # An open form says who else has it open, and who has saved it.
+    optilock_presence = True
     # Ask first if one of the chosen orders was changed since the list was shown.
     optilock_actions = ("mark_as_shipped",)
+    # Whose values somebody has overwritten is told so on the next page.
+    optilock_tell_overwritten = True
 
     @admin.action(description="Mark as shipped", permissions=["change"])
     def mark_as_shipped(self, request: HttpRequest, queryset: QuerySet[Order]) -> None:
@@ -34,7 +38,8 @@ class OrderAdmin(VersionedModelAdmin):
             order.save()
             # The history is what tells others who it was.
             self.log_change(request, order, [{"changed": {"fields": ["Status"]}}])
-        self.message_user(request, "The orders are marked as shipped.")
+        numbers = ", ".join(order.number for order in queryset)
+        self.message_user(request, f"Marked as shipped: {numbers}.")
 
 
 @admin.register(Article)
@@ -42,35 +47,12 @@ class ArticleAdmin(VersionedModelAdmin):
     list_display = ["title", "published", "version"]
     prepopulated_fields = {"slug": ["title"]}
     # A title of mine over an address of theirs would not fit.
-    optilock_groups = [("title", "slug")]
-    # An open form says so when somebody else saves; it asks every 15 seconds.
-    optilock_poll = 15
+    optilock_merge_together = [("title", "slug")]
+    optilock_presence = True
 
 
-@admin.register(Book)
-class BookAdmin(VersionedModelAdmin):
-    list_display = ["title", "author", "price", "stock", "version"]
-    list_editable = ["price", "stock"]
-    search_fields = ["title", "author"]
-
-
-@admin.register(Wallet)
-class WalletAdmin(VersionedModelAdmin):
-    list_display = ["owner", "balance", "version"]
-
-
-@admin.register(Contestant)
-class ContestantAdmin(VersionedModelAdmin):
-    list_display = ["name", "votes", "version"]
-
-
-@admin.register(Payment)
-class PaymentAdmin(VersionedModelAdmin):
-    list_display = ["reference", "contestant", "verified", "version"]
-    list_filter = ["verified", "contestant"]
-    list_select_related = ["contestant"]
-
-
-@admin.register(Player)
-class PlayerAdmin(VersionedModelAdmin):
-    list_display = ["name", "coins", "version"]
+admin.site.register(
+    [Book, Wallet, Contestant, Payment, Player],
+    VersionedModelAdmin,
+    list_display=["__str__", "version"],
+)

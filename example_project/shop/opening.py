@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from typing import Any
 
 import unlocked.models as unlocked
@@ -32,61 +31,45 @@ def two_people_edit_one_book(
 
 def opening(console: Console) -> None:
     """Lose an update without the lock, and refuse to lose it with the lock."""
-    details = {"title": "Dune", "author": "F. Herbert", "price": 10, "stock": 5}
-
     console.rule("[bold]One lost update")
     console.print(
         "Alice and Bob load the same book. Alice sets the price to 12, then Bob the "
         "stock to 7.\n"
     )
     console.print("[bold]Without the lock[/], in the model of most projects:")
-    book = UnlockedBookFactory(**details)
-    with connection.execute_wrapper(_printer(console)):
-        two_people_edit_one_book(unlocked.Book, book.pk)
-    book.refresh_from_db()
-    console.print(
-        f"Stored: price {book.price}, stock {book.stock}. "
-        f"[bold red]Alice's price is lost[/], and nobody was told.\n"
-    )
-
+    _edit(UnlockedBookFactory, console)
+    console.print("[bold red]Alice's price is lost[/], and nobody was told.\n")
     console.print("[bold]With the lock[/], in a VersionedModel:")
-    locked = BookFactory(**details)
-    try:
-        with connection.execute_wrapper(_printer(console)):
-            two_people_edit_one_book(Book, locked.pk)
-    except RecordModifiedError as error:
-        console.print(f"[bold green]RecordModifiedError[/]: {escape(str(error))}")
-    locked.refresh_from_db()
-    console.print(
-        f"Stored: price {locked.price}, stock {locked.stock}. "
-        f"[bold green]Nothing is lost[/]: Bob knows, and can look again.\n"
-    )
+    _edit(BookFactory, console)
+    console.print("[bold green]Nothing is lost[/]: Bob knows, and can look again.\n")
 
 
-def _printer(console: Console) -> Callable[..., Any]:
-    """Return an execute_wrapper that prints each statement and its row count."""
+def _edit(factory: Any, console: Console) -> None:
+    book = factory(title="Dune", author="F. Herbert", price=10, stock=5)
 
     def execute_and_print(
-        execute: Callable[..., Any],
-        sql: str,
-        params: Any,
-        many: bool,
-        context: dict[str, Any],
+        execute: Any, sql: str, params: Any, many: bool, context: dict[str, Any]
     ) -> Any:
         result = execute(sql, params, many, context)
         cursor = context["cursor"]
         sql = connection.ops.last_executed_query(cursor, sql, params)
-        text = Text(re.sub("^SELECT .*, .* FROM", "SELECT … FROM", sql))
-        text.stylize("dim")
-        text.highlight_regex(r"^\w+|\bWHERE\b", "not dim cyan")
-        text.highlight_regex(
-            r"[^\s(]*\bversion\W? (= [^\s,)]+( \+ 1)?)", "not dim bold"
-        )
-        if sql.startswith("UPDATE"):
-            rows = cursor.rowcount
-            style = "not dim bold " + ("green" if rows else "yellow")
-            text.append(f"  → {rows} row{'' if rows == 1 else 's'}", style)
-        console.print(Padding(text, (0, 0, 0, 2)))
+        _print_sql(sql, cursor.rowcount, console)
         return result
 
-    return execute_and_print
+    try:
+        with connection.execute_wrapper(execute_and_print):
+            two_people_edit_one_book(type(book), book.pk)
+    except RecordModifiedError as error:
+        console.print(f"[bold green]RecordModifiedError[/]: {escape(str(error))}")
+    book.refresh_from_db()
+    console.print(f"Stored: price {book.price}, stock {book.stock}.", end=" ")
+
+
+def _print_sql(sql: str, rows: int, console: Console) -> None:
+    text = Text(re.sub("^SELECT .*, .* FROM", "SELECT … FROM", sql), "dim")
+    text.highlight_regex(r"^\w+|\bWHERE\b", "not dim cyan")
+    text.highlight_regex(r"[^\s(]*\bversion\W? (= [^\s,)]+( \+ 1)?)", "not dim bold")
+    if sql.startswith("UPDATE"):
+        style = "not dim bold " + ("green" if rows else "yellow")
+        text.append(f"  → {rows} row{'' if rows == 1 else 's'}", style)
+    console.print(Padding(text, (0, 0, 0, 2)))

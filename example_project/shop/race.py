@@ -9,10 +9,10 @@ until everybody has got there.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from threading import Barrier
-from types import TracebackType
 from typing import Any
 
 from django.db import connection
@@ -25,100 +25,78 @@ from shop.story import Result
 PATIENCE = 30
 
 
-class Gate:
-    """Holds back a connection's first write until every worker has read.
+def race(
+    way: Callable[..., int], requests: Sequence[tuple[Any, ...]]
+) -> tuple[list[int], float]:
+    """Run ``way(*request)`` for each request, each in a worker of its own.
 
-    To be installed with ``connection.execute_wrapper()``.
+    Returns:
+        For each request what ``way`` returned: how much was confirmed. A conflict
+        that reached the caller is a request refused, 0. And how many seconds it
+        took, once all had read.
     """
+    opened: list[float] = []
+    gate = Barrier(len(requests), lambda: opened.append(time.perf_counter()))
 
-    def __init__(self, start: Barrier) -> None:
-        self.start = start
-        self.passed = False
-
-    def __call__(
-        self, execute: Callable[..., Any], sql: str, *arguments: Any
-    ) -> object:
-        # SQLite's writers queue at BEGIN, the other databases' at the row.
-        writes = sql.startswith(("UPDATE", "INSERT", "DELETE", "BEGIN IMMEDIATE"))
-        if writes or "FOR UPDATE" in sql:
-            self.pass_through()
-        return execute(sql, *arguments)
-
-    def pass_through(self) -> None:
-        if not self.passed:
-            self.passed = True
-            self.start.wait(PATIENCE)
-
-
-class Crew:
-    """Workers that make their requests at the same moment."""
-
-    def __init__(self, workers: int) -> None:
-        self.workers = workers
-        self.start = Barrier(workers)
-        self.pool = ThreadPoolExecutor(workers)
-
-    def __enter__(self) -> Crew:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.start.abort()  # whoever still waits goes home
-        home = Barrier(self.workers)
-        for _ in range(self.workers):
-            self.pool.submit(_go_home, home)
-        self.pool.shutdown()
-
-    def race(
-        self, way: Callable[..., int], requests: Sequence[tuple[Any, ...]]
-    ) -> list[int]:
-        """Run ``way(*request)`` for each request, one in each worker.
-
-        Returns:
-            For each request what ``way`` returned: how much was confirmed. A
-            conflict that reached the caller is a request refused, 0.
-        """
-        work = [self.pool.submit(self._work, way, request) for request in requests]
-        return [future.result() for future in work]
-
-    def _work(self, way: Callable[..., int], request: tuple[Any, ...]) -> int:
-        gate = Gate(self.start)
+    def work(request: tuple[Any, ...]) -> int:
         try:
-            with connection.execute_wrapper(gate):
+            with _held_back(gate):
                 return int(way(*request))
         except RecordModifiedError:
             return 0
         finally:
-            gate.pass_through()  # the others count on it, even after an error
+            connection.close()
+
+    with ThreadPoolExecutor(len(requests)) as pool:
+        try:
+            answers = list(pool.map(work, requests))
+        except BaseException:
+            gate.abort()  # whoever still waits goes home
+            raise
+    return answers, time.perf_counter() - opened[0]
 
 
-def _go_home(home: Barrier) -> None:
-    """Close the thread's connection; wait, so that each thread does it once."""
-    connection.close()
-    home.wait(PATIENCE)
+@contextmanager
+def _held_back(gate: Barrier) -> Iterator[None]:
+    """Hold back the first statement that writes until every worker has read."""
+    passed = False
+
+    def pass_through() -> None:
+        nonlocal passed
+        if not passed:
+            passed = True
+            gate.wait(PATIENCE)
+
+    def hold(execute: Callable[..., Any], sql: str, *arguments: Any) -> Any:
+        # SQLite's writers queue at BEGIN, the other databases' at the row.
+        writes = sql.startswith(("UPDATE", "INSERT", "DELETE", "BEGIN IMMEDIATE"))
+        if writes or "FOR UPDATE" in sql:
+            pass_through()
+        return execute(sql, *arguments)
+
+    try:
+        with connection.execute_wrapper(hold):
+            yield
+    finally:
+        pass_through()  # the others count on it, even after an error
 
 
-def run_round(crew: Crew, result: Result) -> None:
+def run_round(result: Result, workers: int) -> None:
     """Run one round of a way, and add what came out of it to its result."""
-    this_round = result.story.new_round(result.way, crew.workers)
+    this_round = result.story.new_round(result.way, workers)
     lost_attempts: list[int] = []
 
     def count(attempt: int, **kwargs: Any) -> None:
         lost_attempts.append(attempt)
 
     retried.connect(count)
-    start = time.perf_counter()
     try:
-        answers = crew.race(this_round.run, this_round.requests)
+        answers, seconds = race(this_round.run, this_round.requests)
     finally:
         retried.disconnect(count)
-    result.seconds += time.perf_counter() - start
+    result.retries += len(lost_attempts)
+    result.seconds += seconds
     result.asked += this_round.asked
     result.possible += this_round.possible
     result.confirmed += this_round.confirmed(answers)
     result.stored += this_round.stored()
-    result.retries += len(lost_attempts)

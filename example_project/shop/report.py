@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import groupby
 
 from django.db import connection
@@ -10,32 +10,40 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
-from shop.race import Crew, run_round
+from shop.race import run_round
 from shop.story import Result, Story
 
 
 def run_all(
-    stories: Sequence[Story], crew: Crew, rounds: int, console: Console
+    stories: Sequence[Story], workers: int, rounds: int, console: Console
 ) -> list[Result]:
     """Run all rounds of all ways, and show how far it is."""
     results = [Result(story, way) for story in stories for way in story.ways]
     columns = TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn()
-    with Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
-    ) as progress:
-        task = progress.add_task("", total=len(results) * rounds)
+    shown = console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=not shown) as bar:
+        task = bar.add_task("", total=len(results) * rounds)
         for result in results:
             name = f"{result.story.slug}: {result.way.title}"
-            progress.update(task, description=name)
             for _ in range(rounds):
-                run_round(crew, result)
-                progress.advance(task)
+                bar.update(task, description=name)
+                run_round(result, workers)
+                bar.advance(task)
     return results
 
 
 def closing(results: Sequence[Result], console: Console) -> None:
     """Print the table, and what it says."""
-    console.print(_table(results))
+    table = Table(box=None, pad_edge=False, collapse_padding=True)
+    table.add_column("", no_wrap=True)
+    for heading in ("asked", "confirmed", "stored", "lost", "retries", "time"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for story, of_story in groupby(results, key=lambda result: result.story):
+        table.add_row(f"[bold]{story.title}")
+        for result in of_story:
+            table.add_row(*_cells(result))
+        table.add_row()
+    console.print(table)
     wrong = sum(not result.way.right for result in results)
     console.print(
         f"Lost is what was confirmed to somebody and isn't in the database. "
@@ -51,30 +59,15 @@ def closing(results: Sequence[Result], console: Console) -> None:
     console.print()
 
 
-def _table(results: Sequence[Result]) -> Table:
-    table = Table(box=None, pad_edge=False, collapse_padding=True)
-    table.add_column("", no_wrap=True)
-    for heading in ("asked", "confirmed", "stored", "lost", "retries", "time"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for story, of_story in groupby(results, key=lambda result: result.story):
-        table.add_row(f"[bold]{story.title}")
-        for result in of_story:
-            table.add_row(*_cells(result))
-        table.add_row()
-    return table
-
-
-def _cells(result: Result) -> Iterator[str]:
-    mark = "[green]✓[/]" if result.way.right else "[red]✗[/]"
-    yield f"{mark} {result.way.title}"
-    yield str(result.asked)
-    yield str(result.confirmed)
-    yield str(result.stored)
-    if result.lost < 0:
-        yield f"[bold red]{-result.lost} extra[/]"
-    elif result.lost:
-        yield f"[bold red]{result.lost}[/]"
-    else:
-        yield "[green]0[/]"
-    yield str(result.retries or "-")
-    yield f"{result.seconds:.2f} s"
+def _cells(result: Result) -> list[str]:
+    lost = "[green]0[/]"
+    if result.lost:
+        extra = " extra" * (result.lost < 0)
+        lost = f"[bold red]{abs(result.lost)}{extra}[/]"
+    return [
+        f"{'[green]✓[/]' if result.way.right else '[red]✗[/]'} {result.way.title}",
+        *map(str, [result.asked, result.confirmed, result.stored]),
+        lost,
+        str(result.retries or "-"),
+        f"{result.seconds:.2f} s",
+    ]

@@ -82,5 +82,6 @@ class Result:
         return self.confirmed - self.stored
 
     @property
-    def is_wrong(self) -> bool:
-        return self.lost != 0 or self.confirmed > self.possible
+    def has_failed(self) -> bool:
+        """Whether a way that should be right isn't."""
+        return self.way.right and bool(self.lost or self.confirmed > self.possible)

@@ -1,17 +1,13 @@
 from __future__ import annotations
 
-from django.urls import path
+from django.urls import include, path
 
 from shop import views
+from shop.api import router
 
 urlpatterns = [
     path("", views.index, name="index"),
-    path("stock/", views.stock_page, name="stock"),
-    path("stock/buy/", views.buy, name="buy"),
-    path("wallet/", views.wallet_page, name="wallet"),
-    path("wallet/transfer/", views.transfer, name="transfer"),
-    path("votes/", views.votes_page, name="votes"),
-    path("votes/report/", views.report, name="report"),
-    path("bot/", views.bot_page, name="bot"),
-    path("bot/press/", views.press, name="press"),
+    path("api/", include(router.urls)),
+    path("orders/<slug:number>/", views.order, name="order"),
+    path("<slug:slug>/", views.story, name="story"),
 ]

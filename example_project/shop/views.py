@@ -1,239 +1,138 @@
-"""A page per story, on which two browser tabs can get in each other's way.
-
-Each action comes with two buttons. The plain one saves with the version that
-the page was made from, so that whoever looked at an old page gets a conflict.
-The other one uses the story's way with ``retry_on_conflict``.
+"""Pages on which two browser tabs can get in each other's way: one for each story, and
+one that edits an order through the API.
 """
 
 from __future__ import annotations
 
-from itertools import permutations
+import json
+from typing import Any
 
-from asgiref.sync import sync_to_async
-from django import forms
+from django.apps import apps
 from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.core import signing
 from django.db import transaction
-from django.http import HttpRequest, HttpResponse
-from django.shortcuts import aget_object_or_404, get_object_or_404, redirect, render
-from django.views.decorators.http import require_GET, require_POST
+from django.forms import modelform_factory
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.http import require_safe
 
-from optilock import RecordModifiedError
-from shop.forms import BuyForm, PressForm, ReportForm, TransferForm
-from shop.models import Book, Contestant, Payment, Player, Wallet
-from shop.stories import STORIES, bot, stock, votes, wallet
-
-EUROS = 30
+from optilock import RecordModifiedError, VersionedModel, retry_on_conflict
+from shop.hints import command
+from shop.models import Order
+from shop.pages import PAGES, Page, Rows
 
 
-@require_GET
+@require_safe
 def index(request: HttpRequest) -> HttpResponse:
-    return render(request, "shop/index.html", {"stories": STORIES})
+    context = {"pages": PAGES, "command": command("demo")}
+    return render(request, "shop/index.html", context)
 
 
-@require_GET
-def stock_page(request: HttpRequest) -> HttpResponse:
-    books = [(book, BuyForm.shown(book)) for book in Book.objects.order_by("pk")]
-    return render(request, "shop/stock.html", {"story": stock.STORY, "books": books})
+@require_safe
+@login_required(login_url="admin:login")
+def order(request: HttpRequest, number: str) -> HttpResponse:
+    """Show an empty form; ``order.js`` fills and saves it through the API."""
+    context = {
+        "pages": PAGES,
+        "number": number,
+        "form": modelform_factory(Order, exclude=["number"])(),
+        "together": json.dumps(Order.merge_together),
+    }
+    response = render(request, "shop/order.html", context)
+    response["Content-Security-Policy"] = (
+        "default-src 'self'; base-uri 'none'; form-action 'self'"
+    )
+    return response
 
 
-@require_POST
-def buy(request: HttpRequest) -> HttpResponse:
-    form = BuyForm(request.POST)
-    if not form.is_valid():
-        return _refuse(request, form)
-    book = get_object_or_404(Book, pk=form.cleaned_data["book"])
-    if "retry" in request.POST:
-        bought = stock.lock_with_retry(book.pk)
-    else:
-        bought = book.stock > 0
-        # Not the row's version but the page's: this is what the save will check.
-        book.version = form.cleaned_data["version"]
-        book.stock -= 1
-        try:
-            if bought:
-                book.save()
-        except RecordModifiedError:
-            book.refresh_from_db()
-            return _conflict(
-                request,
-                f"Your copy of “{book}” has not been bought: somebody bought one, or "
-                f"changed the book, after you had opened the page.",
-                [("Copies in stock", form.cleaned_data["seen"], book.stock)],
-                BuyForm.shown(book),
-                "Buy one of those left" if book.stock > 0 else "",
-            )
-    if bought:
-        messages.success(request, f"A copy of “{book}” is yours.")
-    else:
-        messages.error(request, f"“{book}” is sold out.")
-    return redirect("stock")
-
-
-@require_GET
-def wallet_page(request: HttpRequest) -> HttpResponse:
-    wallets = Wallet.objects.order_by("pk")[:2]
-    transfers = [
-        (source, target, TransferForm.shown(source, target))
-        for source, target in permutations(wallets, 2)
+def story(request: HttpRequest, slug: str) -> HttpResponse:
+    """Show a story's page, or do what a button on it says."""
+    page = next((page for page in PAGES if page.story.slug == slug), None)
+    if page is None:
+        raise Http404(f"There is no story {slug!r}.")
+    if request.method == "POST":
+        return _act(request, page)
+    cards = [
+        (row, text, [(label, seen(page, label, rows)) for label, rows in buttons])
+        for row, text, buttons in page.cards()
     ]
-    context = {"story": wallet.STORY, "transfers": transfers, "euros": EUROS}
-    return render(request, "shop/wallet.html", context)
+    context = {"page": page, "cards": cards, "command": command("prepare")}
+    return render(request, "shop/story.html", {"pages": PAGES, **context})
 
 
-@require_POST
-def transfer(request: HttpRequest) -> HttpResponse:
-    form = TransferForm(request.POST)
-    if not form.is_valid():
-        return _refuse(request, form)
-    shown = form.cleaned_data
-    source = get_object_or_404(Wallet, pk=shown["source"])
-    target = get_object_or_404(Wallet, pk=shown["target"])
-    if "retry" in request.POST:
-        sent = wallet.lock_with_retry(source.pk, target.pk, EUROS)
+def seen(page: Page, button: str, rows: Rows) -> str:
+    """Return what a page has shown of a button's rows, signed, for the form."""
+    shown = {
+        name: [row._meta.label, row.pk, row.version, _number(page, name, row)]
+        for name, row in rows.items()
+    }
+    return signing.dumps([button, shown])
+
+
+class OldPageError(Exception):
+    """A row isn't what it was when the page was made."""
+
+
+def _act(request: HttpRequest, page: Page) -> HttpResponse:
+    try:
+        button, shown = signing.loads(request.POST.get("seen", ""))
+    except signing.BadSignature:
+        return render(request, "shop/conflict.html", {"pages": PAGES}, status=400)
+    try:
+        if "retry" in request.POST:
+            done = retry_on_conflict(_write)(page, shown, from_page=False)
+        else:
+            done = transaction.atomic(_write)(page, shown, from_page=True)
+    except (OldPageError, RecordModifiedError):
+        return _conflict(request, page, button, shown)
+    if done:
+        messages.success(request, f"{button}: done.")
     else:
-        sent = source.balance >= EUROS
-        source.version = shown["source_version"]
-        target.version = shown["target_version"]
-        source.balance -= EUROS
-        target.balance += EUROS
-        try:
-            with transaction.atomic():
-                if sent:
-                    source.save()
-                    target.save()
-        except RecordModifiedError:
-            source.refresh_from_db()
-            target.refresh_from_db()
-            return _conflict(
-                request,
-                f"{source} has not sent {EUROS} € to {target}: one of the two wallets "
-                f"changed after you had opened the page. No money has moved.",
-                [
-                    (f"{source} has", shown["source_seen"], source.balance),
-                    (f"{target} has", shown["target_seen"], target.balance),
-                ],
-                TransferForm.shown(source, target),
-                f"Send {EUROS} € all the same",
-            )
-    if sent:
-        messages.success(request, f"{source} has sent {EUROS} € to {target}.")
-    else:
-        messages.error(request, f"{source} doesn't have {EUROS} €.")
-    return redirect("wallet")
+        messages.error(request, f"{button}: that can't be done, or is done already.")
+    return redirect("story", page.story.slug)
 
 
-@require_GET
-def votes_page(request: HttpRequest) -> HttpResponse:
-    contestants = Contestant.objects.order_by("pk").prefetch_related("payments")
-    paid = [
-        (
-            contestant,
-            [
-                (payment, ReportForm.shown(payment))
-                for payment in contestant.payments.all()
-            ],
-        )
-        for contestant in contestants
-    ]
-    return render(request, "shop/votes.html", {"story": votes.STORY, "paid": paid})
-
-
-@require_POST
-def report(request: HttpRequest) -> HttpResponse:
-    """The payment service's callback, with a button in its place."""
-    form = ReportForm(request.POST)
-    if not form.is_valid():
-        return _refuse(request, form)
-    shown = form.cleaned_data
-    payments = Payment.objects.select_related("contestant")
-    payment = get_object_or_404(payments, pk=shown["payment"])
-    contestant = payment.contestant
-    if "retry" in request.POST:
-        counted = votes.lock_with_retry(payment.reference)
-    else:
-        counted = not payment.verified
-        payment.version = shown["payment_version"]
-        contestant.version = shown["contestant_version"]
-        payment.verified = True
-        contestant.votes += 1
-        try:
-            with transaction.atomic():
-                if counted:
-                    payment.save()
-                    contestant.save()
-        except RecordModifiedError:
-            payment = payments.get(pk=payment.pk)
-            return _conflict(
-                request,
-                f"This vote for {contestant} has not been counted: another one was, "
-                f"after you had opened the page. The payment isn't marked either, so "
-                f"it can be reported again.",
-                [("Votes", shown["seen"], payment.contestant.votes)],
-                ReportForm.shown(payment),
-                "Count this vote too",
-            )
-    if counted:
-        messages.success(request, f"One vote for {contestant}.")
-    else:
-        messages.info(request, "That payment was counted before; nothing to do.")
-    return redirect("votes")
-
-
-@require_GET
-async def bot_page(request: HttpRequest) -> HttpResponse:
-    players = [
-        (player, PressForm.shown(player))
-        async for player in Player.objects.order_by("pk")
-    ]
-    context = {"story": bot.STORY, "players": players}
-    return await sync_to_async(render)(request, "shop/bot.html", context)
-
-
-@require_POST
-async def press(request: HttpRequest) -> HttpResponse:
-    form = PressForm(request.POST)
-    if not form.is_valid():
-        return await sync_to_async(_refuse)(request, form)
-    player = await aget_object_or_404(Player, pk=form.cleaned_data["player"])
-    if "retry" in request.POST:
-        await bot.lock_with_retry(player.pk)
-    else:
-        player.version = form.cleaned_data["version"]
-        player.coins += 1
-        try:
-            await player.asave()
-        except RecordModifiedError:
-            await player.arefresh_from_db()
-            return await sync_to_async(_conflict)(
-                request,
-                f"{player}'s coin has not been added: the balance changed after you "
-                f"had opened the page.",
-                [("Coins", form.cleaned_data["seen"], player.coins)],
-                PressForm.shown(player),
-                "Add it to what is there now",
-            )
-    messages.success(request, f"One coin for {player}.")
-    return redirect("bot")
+def _write(page: Page, shown: dict[str, Any], from_page: bool) -> bool:
+    rows = _rows(shown)
+    if not page.change(**rows):
+        return False
+    if from_page and any(row.version != shown[name][2] for name, row in rows.items()):
+        raise OldPageError
+    for row in sorted(rows.values(), key=lambda row: (row._meta.label, row.pk)):
+        row.save()  # which is refused, too, if it has changed since _rows() loaded it
+    return True
 
 
 def _conflict(
-    request: HttpRequest,
-    message: str,
-    changes: list[tuple[str, int, int]],
-    form: forms.Form,
-    again: str,
+    request: HttpRequest, page: Page, button: str, shown: dict[str, Any]
 ) -> HttpResponse:
-    """Say what happened, and offer to do it on what is there now.
-
-    Args:
-        message: what has not been done, and why.
-        changes: of each number its name, what the page showed, what it is now.
-        form: the form as the page would show it now.
-        again: the label of its button; empty if it can't be done any more.
-    """
-    context = {"message": message, "changes": changes, "form": form, "again": again}
+    """Say what happened, and offer to do it on what is there now."""
+    rows = _rows(shown)
+    changes = [
+        (
+            f"{rows[name]}: {rows[name]._meta.get_field(field).verbose_name}",
+            shown[name][3],
+            getattr(rows[name], field),
+        )
+        for name, field in page.numbers.items()
+    ]
+    context = {
+        "pages": PAGES,
+        "button": button,
+        "changes": changes,
+        "seen": seen(page, button, rows),
+        "can_be_done": page.change(**rows),  # in memory, to see whether it can
+    }
     return render(request, "shop/conflict.html", context, status=409)
 
 
-def _refuse(request: HttpRequest, form: forms.Form) -> HttpResponse:
-    return render(request, "shop/refused.html", {"form": form}, status=400)
+def _rows(shown: dict[str, Any]) -> Rows:
+    return {
+        name: get_object_or_404(apps.get_model(label), pk=pk)
+        for name, (label, pk, *_) in shown.items()
+    }
+
+
+def _number(page: Page, name: str, row: VersionedModel) -> Any:
+    return getattr(row, page.numbers.get(name, "pk"))

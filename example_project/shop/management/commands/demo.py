@@ -6,7 +6,6 @@ import random
 import sys
 from argparse import ArgumentTypeError
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import django
@@ -20,11 +19,9 @@ from django.db import DatabaseError, connection
 from rich.console import Console
 
 from shop.opening import opening
-from shop.race import Crew
 from shop.report import closing, run_all
 from shop.scratch import scratch_database
 from shop.stories import STORIES
-from shop.story import Result
 
 INTERRUPTED = 130  # what a shell reports for a program that Ctrl-C has ended
 
@@ -33,53 +30,36 @@ class Command(BaseCommand):
     help = "Run every story in every way, and count what is lost."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument(
-            "--workers",
-            type=_at_least(2),
-            default=8,
-            help="how many want the same thing at once (default: %(default)s)",
-        )
-        parser.add_argument(
-            "--rounds",
-            type=_at_least(1),
-            default=5,
-            help="how often each way is tried (default: %(default)s)",
-        )
+        for name, default, type_, help_ in [
+            ("--workers", 8, _at_least(2), "how many want the same thing at once"),
+            ("--rounds", 5, _at_least(1), "how often each way is tried"),
+            ("--seed", 1, int, "for the invented names and the waits"),
+        ]:
+            help_ = f"{help_} (default: %(default)s)"
+            parser.add_argument(name, type=type_, default=default, help=help_)
         parser.add_argument(
             "--database",
             metavar="NAME|URL",
-            help=(
-                "sqlite, postgresql or mariadb on this machine, or a URL such as "
-                "postgresql://user:password@host:5432/ (default: $DATABASE_URL, or "
-                "else sqlite)"
-            ),
-        )
-        parser.add_argument(
-            "--seed",
-            type=int,
-            default=1,
-            help="for the invented names and the waits (default: %(default)s)",
-        )
-        parser.add_argument(
-            "--chart",
-            type=Path,
-            metavar="FILE",
-            help="draw throughput and losses into an SVG, PNG or PDF file",
+            help="sqlite, postgresql or mariadb on this machine, or a URL such as "
+            "postgresql://user:password@host:5432/ (default: $DATABASE_URL, or "
+            "else sqlite)",
         )
 
     def handle(self, **options: Any) -> None:
-        draw, entry = _drawing(options["chart"]), _entry(options["database"])
+        try:
+            chosen = options["database"]
+            entry = database(chosen) if chosen else dict(settings.DATABASES["default"])
+        except ImproperlyConfigured as error:
+            raise CommandError(str(error)) from error
         factory.random.reseed_random(options["seed"])
         random.seed(options["seed"])
+        # Django's wrapper ends each write with a new line, Rich moves the cursor.
+        self.stdout.ending = ""
         console = Console(file=self.stdout)
         try:
             with scratch_database(entry):
                 opening(console)
-                results = self._races(console, draw, **options)
-            failed = [r for r in results if r.way.right and r.is_wrong]
-            if failed:
-                names = ", ".join(f"{r.story.slug}/{r.way.title}" for r in failed)
-                raise CommandError(f"A right way has lost something: {names}.")
+                _race(console, options["workers"], options["rounds"])
             call_command("prepare", stdout=self.stdout)
         except DatabaseError as error:
             raise CommandError(
@@ -89,62 +69,26 @@ class Command(BaseCommand):
             console.print("\nInterrupted. The demo's database is removed.")
             sys.exit(INTERRUPTED)
 
-    def _races(
-        self,
-        console: Console,
-        draw: Callable[[list[Result], str], None],
-        *,
-        workers: int,
-        rounds: int,
-        **options: Any,
-    ) -> list[Result]:
-        conditions = (
-            f"{workers} workers, {rounds} round{'s' * (rounds > 1)} of each way, "
-            f"{connection.display_name}, Django {django.get_version()}"
-        )
-        console.rule("[bold]Four races")
-        console.print(f"{conditions}.", highlight=False)
-        console.print("In each round, all have read before anybody writes.\n")
-        with Crew(workers) as crew:
-            results = run_all(STORIES, crew, rounds, console)
-        closing(results, console)
-        draw(results, conditions)
-        return results
 
-
-def _entry(choice: str | None) -> dict[str, Any]:
-    if choice is None:
-        return dict(settings.DATABASES["default"])
-    try:
-        return database(choice)
-    except ImproperlyConfigured as error:
-        raise CommandError(str(error)) from error
-
-
-def _drawing(path: Path | None) -> Callable[[list[Result], str], None]:
-    """Return what draws the chart; complain before the demo, not after it."""
-    if path is None:
-        return lambda results, conditions: None
-    if path.suffix not in (".svg", ".png", ".pdf"):
-        raise CommandError(
-            f"--chart {path}: the name has to end in .svg, .png or .pdf."
-        )
-    if not path.absolute().parent.is_dir():
-        raise CommandError(f"--chart {path}: there is no such directory.")
-    try:
-        from shop.chart import draw
-    except ImportError as error:
-        raise CommandError(
-            f'{error}. The chart needs matplotlib: pip install ".[example]"'
-        ) from error
-    return lambda results, conditions: draw(results, path, conditions)
+def _race(console: Console, workers: int, rounds: int) -> None:
+    console.rule("[bold]Four races")
+    console.print(
+        f"{workers} workers, {rounds} round{'s' * (rounds > 1)} of each way, "
+        f"{connection.display_name}, Django {django.get_version()}.\n"
+        f"In each round, all have read before anybody writes.\n",
+        highlight=False,
+    )
+    results = run_all(STORIES, workers, rounds, console)
+    closing(results, console)
+    failed = [f"{r.story.slug}/{r.way.title}" for r in results if r.has_failed]
+    if failed:
+        raise CommandError(f"A right way has lost something: {', '.join(failed)}.")
 
 
 def _at_least(minimum: int) -> Callable[[str], int]:
     def number(text: str) -> int:
-        value = int(text)
-        if value < minimum:
-            raise ArgumentTypeError(f"at least {minimum}, not {value}")
-        return value
+        if int(text) < minimum:
+            raise ArgumentTypeError(f"at least {minimum}, not {text}")
+        return int(text)
 
     return number

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import random
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +11,15 @@ from django.conf import settings
 from django.contrib.auth.models import Permission, User
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
-from django.db import OperationalError, connection, transaction
+from django.db import OperationalError, transaction
 
 from shop import factories
+from shop.hints import command
 from shop.models import Article, Book, Order
 
 PASSWORD = "optilock"  # noqa: S105 -- printed below, for a server on one's own machine
+CUSTOMERS = ["Ana Silva", "Chen Wei", "Omar Haddad", "Vera Sokolova"]
+NOTES = ["", "Leave it with the neighbours.", "Not before the 24th."]
 TEXTS = Path(__file__).parent.parent.parent / "texts"
 
 
@@ -26,9 +28,8 @@ class Command(BaseCommand):
 
     def handle(self, **options: Any) -> None:
         try:
-            with _all_or_no_file():
-                call_command("migrate", verbosity=0, interactive=False)
-                _fill()
+            call_command("migrate", verbosity=0, interactive=False)
+            _fill()
         except OperationalError as error:
             raise CommandError(
                 f"The database can't be used: {error}\n"
@@ -36,43 +37,28 @@ class Command(BaseCommand):
                 f"database, or unset DATABASE_URL to use SQLite."
             ) from error
         login = f"users alice and bob, password {PASSWORD}"
+        if not settings.DEBUG:
+            login = "with users of your own: DEBUG is off"
+        same = " (with the same DATABASE_URL)" * ("DATABASE_URL" in os.environ)
         self.stdout.write(
-            f"To provoke conflicts in the browser:\n"
-            f"  python example_project/manage.py runserver\n"
+            f"To provoke conflicts in the browser{same}:\n"
+            f"  {command('runserver')}\n"
             f"  http://127.0.0.1:8000/        the shop, a page per story\n"
-            f"  http://127.0.0.1:8000/admin/  "
-            f"{login if settings.DEBUG else 'with users of your own: DEBUG is off'}"
+            f"  http://127.0.0.1:8000/admin/  {login}"
         )
-
-
-@contextmanager
-def _all_or_no_file() -> Iterator[None]:
-    """Remove SQLite's file if it is new and Ctrl-C leaves it unfinished."""
-    file = Path(connection.settings_dict["NAME"])
-    is_new = connection.vendor == "sqlite" and not file.exists()
-    try:
-        yield
-    except KeyboardInterrupt:
-        if is_new:
-            connection.close()
-            file.unlink(missing_ok=True)
-        raise
 
 
 @transaction.atomic
 def _fill() -> None:
     """Add what isn't there. What somebody has changed since the last time stays."""
-    if not Book.objects.exists():
-        _fill_stories()
-    if not Order.objects.exists():
-        _fill_orders()
-    if not Article.objects.exists():
-        _fill_articles()
+    for model, add in (Book, _stories), (Order, _orders), (Article, _articles):
+        if not model.objects.exists():
+            add()
     if settings.DEBUG:  # everybody knows their password
-        _add_users()
+        _users()
 
 
-def _fill_stories() -> None:
+def _stories() -> None:
     for title, author, price, stock in [
         ("The Left Hand of Darkness", "Ursula K. Le Guin", "12.90", 3),
         ("Invisible Cities", "Italo Calvino", "11.50", 1),
@@ -88,28 +74,33 @@ def _fill_stories() -> None:
     factories.PlayerFactory(name="Robin", coins=20)
 
 
-def _fill_orders() -> None:
+def _orders() -> None:
     books = list(Book.objects.all())
     new, paid, shipped, _ = Order.Status
     for number, status in enumerate(4 * [shipped] + 4 * [paid] + 4 * [new], 1001):
-        order = factories.OrderFactory(number=str(number), status=status)
-        lines = [
-            factories.LineFactory(order=order, book=book)
-            for book in random.sample(books, min(len(books), random.randint(2, 4)))
-        ]
-        order.amount = sum(line.quantity * line.book.price for line in lines)
+        order = Order.objects.create(
+            number=str(number),
+            customer=random.choice(CUSTOMERS),
+            status=status,
+            gift=random.random() < 0.25,
+            note=random.choice(NOTES),
+        )
+        for book in random.sample(books, min(len(books), random.randint(2, 4))):
+            line = order.lines.create(book=book, quantity=random.randint(1, 3))
+            order.amount += line.quantity * book.price
         order.save()
 
 
-def _fill_articles() -> None:
+def _articles() -> None:
     for file in sorted(TEXTS.glob("*.txt")):
         title, text = file.read_text(encoding="utf-8").strip().split("\n\n", 1)
-        factories.ArticleFactory(title=title, slug=file.stem, published=True, text=text)
+        Article.objects.create(title=title, slug=file.stem, published=True, text=text)
 
 
-def _add_users() -> None:
-    """Add two people who may edit everything in the shop, and nothing else."""
-    may = Permission.objects.filter(content_type__app_label="shop")
+def _users() -> None:
+    """Add two people who may edit everything in the shop, and see who collides."""
+    apps = ["shop", "optilock_log"]
+    may = Permission.objects.filter(content_type__app_label__in=apps)
     for name in ("alice", "bob"):
         if not User.objects.filter(username=name).exists():
             user = User.objects.create_user(name, password=PASSWORD, is_staff=True)
