@@ -15,6 +15,7 @@ import os
 import platform
 import sqlite3
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -28,7 +29,7 @@ from typing import Any, TypeVar
 
 import django
 from django.conf import settings
-from django.db import connection
+from django.db import DEFAULT_DB_ALIAS, connection, connections
 from django.test.utils import setup_databases, teardown_databases
 
 Way = Callable[[], object]
@@ -54,17 +55,22 @@ DATABASES: dict[str, dict[str, Any]] = {
         "PASSWORD": os.environ.get("MYSQL_PASSWORD", ""),
     },
 }
+#: Galera clusters, which are started for it, and how many nodes they have.
+CLUSTERS = {"galera1": 1, "galera3": 3}
 PACKAGES = (
     "Django",
     "optilock",
     "django-concurrency",
     "django-optimistic-lock",
     "SQLAlchemy",
+    "djangorestframework",
+    "drf-extensions",
     "psycopg",
     "mysqlclient",
 )
 
 _at_end = ExitStack()
+_clusters: list[Any] = []
 
 
 @dataclass(frozen=True)
@@ -91,6 +97,7 @@ def main(
     *,
     rounds: int,
     threads: bool = False,
+    also: Mapping[str, Any] | None = None,
 ) -> None:
     """Run a benchmark from the command line.
 
@@ -100,9 +107,12 @@ def main(
         rounds: rounds if the command line doesn't say; in each, every way has
             its turn.
         threads: whether several threads write, each with its own connection.
+        also: further settings of Django. Its apps come before the harness's.
     """
     parser = argparse.ArgumentParser(description=title)
-    parser.add_argument("--database", nargs="+", choices=DATABASES, default=["sqlite"])
+    parser.add_argument(
+        "--database", nargs="+", choices=[*DATABASES, *CLUSTERS], default=["sqlite"]
+    )
     parser.add_argument("--rounds", type=int, default=None, help=f"default: {rounds}")
     parser.add_argument("--quick", action="store_true", help="only to see that it runs")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every sample")
@@ -111,6 +121,8 @@ def main(
         options.rounds = 2 if options.quick else rounds
     if options.rounds < 2:
         parser.error("--rounds has to be 2 or more: one round has no spread.")
+    if CLUSTERS.keys() >= {*options.database}:
+        title += " of a cluster"
     result: dict[str, Any] = {
         "title": title,
         "machine": machine(),
@@ -122,10 +134,14 @@ def main(
     }
     plan = Plan(rounds=options.rounds, quick=options.quick)
     for name in options.database:
-        # Settings are for one database, so each has a process to itself.
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(1, mp_context=context) as process:
-            run = process.submit(measure, title, tables, plan, name, threads).result()
+        arguments = (title, tables, plan, name, threads, also or {})
+        if len(options.database) == 1:
+            run = measure(*arguments)
+        else:
+            # Settings are for one database, so each has a process to itself.
+            context = multiprocessing.get_context("spawn")
+            with ProcessPoolExecutor(1, mp_context=context) as process:
+                run = process.submit(measure, *arguments).result()
         result["runs"].append(run)
     if options.json:
         options.json.write_text(json.dumps(result) + "\n")
@@ -137,10 +153,11 @@ def measure(
     plan: Plan,
     name: str,
     threads: bool,
+    also: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Run a benchmark on one database, and print its tables as they come."""
     measured = []
-    with database(name, threads=threads):
+    with database(name, threads=threads, also=also):
         for table in tables(plan):
             print(f"\n{title}, {table.name}: {name}, {table.unit}\n")
             print("\n".join([in_text(table.samples), *table.notes]), flush=True)
@@ -153,18 +170,24 @@ def measure(
 
 
 @contextmanager
-def database(name: str, *, threads: bool = False) -> Iterator[None]:
+def database(
+    name: str, *, threads: bool = False, also: Mapping[str, Any] | None = None
+) -> Iterator[None]:
     """Configure Django and make the tables, in a database of their own."""
+    also = dict(also or {})
+    chosen = start_cluster(CLUSTERS[name]) if name in CLUSTERS else DATABASES[name]
     settings.configure(
-        DATABASES={"default": DATABASES[name]},
+        DATABASES={"default": chosen},
         DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
         INSTALLED_APPS=[
+            *also.pop("INSTALLED_APPS", ()),
             "optilock",
             "benchmarks",
             *(app for app in ["concurrency"] if find_spec(app)),
         ],
         SECRET_KEY="nothing is signed with it",  # noqa: S106
         USE_TZ=True,
+        **also,
     )
     default = settings.DATABASES["default"]
     if name != "sqlite":
@@ -184,6 +207,42 @@ def database(name: str, *, threads: bool = False) -> Iterator[None]:
     _at_end.callback(teardown_databases, old, verbosity=0)
     with _at_end:
         yield
+
+
+def start_cluster(size: int) -> dict[str, Any]:
+    """Start a Galera cluster, and return the settings of its first node."""
+    sys.path.append(str(Path(__file__).parents[1] / "tests"))
+    from cluster.mariadb import Galera
+
+    cluster = Galera(size)
+    _at_end.callback(cluster.close)
+    _clusters.append(cluster)
+    return dict(cluster.nodes[0].settings)
+
+
+def is_cluster() -> bool:
+    return bool(_clusters)
+
+
+def settle() -> None:
+    """Wait until what was committed on any node of a cluster is on each."""
+    for cluster in _clusters:
+        cluster.wait_until_applied()
+
+
+@contextmanager
+def connected_to(number: int) -> Iterator[None]:
+    """Connect this thread; to a node of its own, if it is a cluster."""
+    mine = connections.create_connection(DEFAULT_DB_ALIAS)
+    for cluster in _clusters:
+        node = cluster.nodes[number % len(cluster.nodes)]
+        mine.settings_dict = {**mine.settings_dict, "PORT": node.port}
+    connections[DEFAULT_DB_ALIAS] = mine
+    mine.ensure_connection()
+    try:
+        yield
+    finally:
+        mine.close()
 
 
 def at_end(function: Callable[[], object]) -> None:

@@ -72,6 +72,23 @@ class LockedChild(LockedParent):
     note = models.CharField(max_length=100, default="")
 
 
+class Line(models.Model):
+    product = models.CharField(max_length=100, default="Difference engine")
+    quantity = models.IntegerField(default=1)
+    note = models.CharField(max_length=100, blank=True, default="")
+
+    class Meta:
+        abstract = True
+
+
+class UnlockedLine(Line):
+    order = models.ForeignKey(Unlocked, models.CASCADE, related_name="lines")
+
+
+class LockedLine(VersionedModel, Line):
+    order = models.ForeignKey(Locked, models.CASCADE, related_name="lines")
+
+
 FortyFields = type(
     "FortyFields",
     (models.Model,),

@@ -24,9 +24,21 @@ ORDER = (
     "memory",
     "bulk",
     "hot_row",
+    "hot_row_cluster",
     "random_rows",
+    "retry",
+    "http",
+    "served",
+    "pages",
+    "instructions",
 )
-NAMES = {"sqlite": "SQLite", "postgresql": "PostgreSQL", "mariadb": "MariaDB"}
+NAMES = {
+    "sqlite": "SQLite",
+    "postgresql": "PostgreSQL",
+    "mariadb": "MariaDB",
+    "galera1": "Galera, 1 node",
+    "galera3": "Galera, 3 nodes",
+}
 
 
 def main() -> None:

@@ -1,0 +1,187 @@
+"""How many instructions of the processor does it take, beside Django's own?
+
+Counted by valgrind's callgrind: the same figure on a busy machine and a quiet one,
+where a clock is too restless for a difference of a few per cent. What the database
+server does isn't counted, nor what the kernel does.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from django.db import IntegrityError, connection
+
+from benchmarks import harness, http
+from benchmarks.load import contenders as loaded
+from benchmarks.load import getting, loading
+from benchmarks.save import in_atomic, saving
+from optilock import RecordModifiedError
+
+#: Where callgrind writes to. It is set inside valgrind.
+FOLDER = "OPTILOCK_CALLGRIND"
+
+
+def tables(plan: harness.Plan) -> Iterator[harness.Table]:
+    from benchmarks import models
+
+    if connection.vendor != "sqlite" or FOLDER not in os.environ:
+        sys.exit("It counts on one database, sqlite: its server is in this process.")
+    control("--instr=on")
+
+    django, alone = "Django, no lock", "optilock, the field alone"
+    six = {django: models.Unlocked, "optilock": models.Locked}
+    six[alone] = models.LockedByField
+    two = {django: models.UnlockedChild, "optilock": models.LockedChild}
+    saves = {name: saving(model) for name, model in six.items()}
+    yield counted(plan, "save()", saves)
+    one = {"update_fields": ["owner"]}
+    yield counted(
+        plan,
+        "save(update_fields=…)",
+        {name: saving(model, **one) for name, model in six.items()},
+    )
+    yield counted(
+        plan,
+        "save() in atomic()",
+        {name: in_atomic(way) for name, way in saves.items()},
+    )
+    yield counted(
+        plan,
+        "save(), two tables",
+        {name: saving(model) for name, model in two.items()},
+    )
+    yield counted(
+        plan,
+        "a refusal, caught",
+        {"Django, IntegrityError": duplicate(), "optilock": stale(models.Locked)}
+        | {alone: stale(models.LockedByField)},
+    )
+    rows = loaded(100)
+    yield counted(
+        plan, "loading one row", {name: getting(model) for name, model in rows.items()}
+    )
+    yield counted(
+        plan,
+        "loading 100 rows",
+        {name: loading(model) for name, model in rows.items()},
+        calls=2,
+    )
+    patches, gets = http.ways()
+    yield counted(plan, "PATCH", patches, calls=3)
+    yield counted(plan, "GET", gets, calls=3)
+
+
+def counted(
+    plan: harness.Plan, name: str, ways: harness.Ways, *, calls: int = 10
+) -> harness.Table:
+    """Compare the instructions of one call; a sample is the mean of some calls."""
+    calls = 1 if plan.quick else calls
+    for way in ways.values():
+        for _ in range(5):
+            way()
+    empty = min(instructions(lambda: None, calls) for _ in range(2))
+    samples = harness.interleave(
+        ways, plan.rounds, lambda way: (instructions(way, calls) - empty) / calls / 1000
+    )
+    return harness.Table(name, "thousand instructions", samples)
+
+
+def instructions(way: Callable[[], object], calls: int) -> int:
+    """Return the instructions of some calls, and of what counts them."""
+    folder = Path(os.environ[FOLDER])
+    for file in folder.glob("*.[0-9]*"):
+        file.unlink()
+    gc.collect()
+    gc.disable()
+    try:
+        control("--zero")
+        for _ in range(calls):
+            way()
+        control("--dump")
+    finally:
+        gc.enable()
+    [dumped] = folder.glob("*.[0-9]*")
+    found = re.search(r"^(?:totals|summary): (\d+)", dumped.read_text(), re.MULTILINE)
+    if found is None:
+        raise RuntimeError(f"{dumped} has no totals.")
+    return int(found[1])
+
+
+def control(command: str) -> None:
+    """Tell callgrind something about this process."""
+    program = shutil.which("callgrind_control") or "callgrind_control"
+    null = os.devnull, os.O_WRONLY, 0
+    quiet = [(os.POSIX_SPAWN_OPEN, number, *null) for number in (1, 2)]
+    arguments = [program, command, str(os.getpid())]
+    # Not subprocess.run(), which takes more than what is counted.
+    pid = os.posix_spawn(program, arguments, os.environ, file_actions=quiet)
+    _, status = os.waitpid(pid, 0)
+    if status:
+        raise RuntimeError(f"callgrind_control {command} failed.")
+
+
+def duplicate() -> harness.Way:
+    """Return a function that inserts a key that is taken, in a savepoint's care."""
+    from benchmarks.models import Unlocked
+
+    taken = Unlocked(pk=Unlocked.objects.create().pk)
+
+    def way() -> None:
+        try:
+            taken.save(force_insert=True)
+        except IntegrityError:
+            return
+        raise RuntimeError("there is one already")
+
+    return way
+
+
+def stale(model) -> harness.Way:
+    """Return a function that saves an instance somebody else has overtaken."""
+    instance = model._default_manager.get(pk=model._default_manager.create().pk)
+    model._default_manager.get(pk=instance.pk).save()
+
+    def way() -> None:
+        try:
+            instance.save()
+        except RecordModifiedError:
+            return
+        raise RuntimeError("nothing was refused, although it is stale")
+
+    return way
+
+
+def under_valgrind() -> int:
+    """Run this module once more, inside valgrind."""
+    with TemporaryDirectory() as folder:
+        command = [
+            "valgrind",
+            "--quiet",
+            "--tool=callgrind",
+            "--instr-atstart=no",
+            f"--callgrind-out-file={folder}/counted",
+            *(sys.executable, "-m", "benchmarks.instructions", *sys.argv[1:]),
+        ]
+        # Dicts and sets have the same order each time, and nobody who measures what
+        # lines are reached counts for the package alone.
+        environment = os.environ | {FOLDER: folder, "PYTHONHASHSEED": "0"}
+        for name in [name for name in environment if name.startswith("COVERAGE_")]:
+            del environment[name]
+        return subprocess.run(command, env=environment, check=False).returncode  # noqa: S603 -- our own
+
+
+if __name__ == "__main__":
+    if FOLDER in os.environ:
+        harness.main("instructions", tables, rounds=3, also=http.SETTINGS)
+    elif shutil.which("valgrind") is None:
+        sys.exit("Nothing is counted: valgrind isn't installed here.")
+    else:
+        sys.exit(under_valgrind())
