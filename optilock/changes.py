@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from dataclasses import field as option
 from typing import Any
@@ -16,6 +16,7 @@ from optilock.rows import ModelField, own_field
 from optilock.values import _is_computed, same
 
 __all__ = [
+    "Changes",
     "FieldChange",
     "FieldState",
     "as_groups",
@@ -66,6 +67,36 @@ class FieldChange:
     def knows_base(self) -> bool:
         """Whether ``base`` is known: a function that can do without it asks this."""
         return self.base is not UNKNOWN
+
+
+class Changes(Mapping[str, FieldChange]):
+    """The fields of a row: a mapping of their names to ``FieldChange``, never false."""
+
+    _changes: dict[str, FieldChange]
+
+    def __getitem__(self, name: str) -> FieldChange:
+        return self._changes[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._changes)
+
+    def __len__(self) -> int:
+        return len(self._changes)
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self}>"
+
+    def names(self, *states: FieldState) -> list[str]:
+        """Return the names of the fields in one of these states."""
+        return [name for name, change in self.items() if change.state in states]
+
+    @property
+    def collisions(self) -> list[str]:
+        """The names of the fields that both changed differently, and nobody merged."""
+        return self.names(FieldState.COLLIDING)
 
 
 def compare(

@@ -7,13 +7,20 @@ row, a form takes them from its token and its cleaned data.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from django.db import connections, models, router
 
 from optilock import differences, loaded, rollback
-from optilock.changes import FieldChange, FieldState, as_groups, compare, describe
+from optilock.changes import (
+    Changes,
+    FieldChange,
+    FieldState,
+    as_groups,
+    compare,
+    describe,
+)
 from optilock.decisions import Decision, MergeConflict, decide, decisions_for
 from optilock.loaded import UNKNOWN
 from optilock.rows import read_row, version_field
@@ -42,7 +49,7 @@ if TYPE_CHECKING:
 __all__ = ["UNKNOWN", "Conflict", "FieldChange", "FieldState", "comparable", "same"]
 
 
-class Conflict(Mapping[str, FieldChange]):
+class Conflict(Changes):
     """Three versions of a row: a mapping of field names to ``FieldChange``.
 
     Args:
@@ -167,27 +174,6 @@ class Conflict(Mapping[str, FieldChange]):
         conflict._changes = as_groups(found, conflict.merge_together)
         return conflict
 
-    def __getitem__(self, name: str) -> FieldChange:
-        return self._changes[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._changes)
-
-    def __len__(self) -> int:
-        return len(self._changes)
-
-    def __bool__(self) -> bool:
-        return True
-
-    def names(self, *states: FieldState) -> list[str]:
-        """Return the names of the fields in one of these states."""
-        return [name for name, change in self.items() if change.state in states]
-
-    @property
-    def collisions(self) -> list[str]:
-        """The names of the fields that both changed, differently."""
-        return self.names(FieldState.COLLIDING)
-
     @property
     def deleted(self) -> bool:
         """Whether the row was deleted."""
@@ -206,9 +192,6 @@ class Conflict(Mapping[str, FieldChange]):
             if state is not FieldState.UNCHANGED and (names := self.names(state))
         ]
         return f"{row}: {'; '.join(parts) or 'no field differs'}"
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self}>"
 
     def describe(self) -> str:
         """Return a comparison to read, *with the values*.

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from optilock.changes import FieldChange, FieldState
+from optilock.changes import Changes, FieldChange, FieldState
 from optilock.conflicts import Conflict
 from optilock.forms import tokens
 from optilock.forms.merges import EDITED, FormMerges, posted_decision
@@ -20,7 +20,7 @@ __all__ = ["ComparedFields"]
 _LEFT_ALONE = (FieldState.UNCHANGED, FieldState.THEIRS)
 
 
-class ComparedFields(Mapping[str, FieldChange]):
+class ComparedFields(Changes):
     """A mapping of field names to ``FieldChange``, as a ``Conflict`` is.
 
     See ``FormConflict`` for its attributes.
@@ -121,38 +121,12 @@ class ComparedFields(Mapping[str, FieldChange]):
             self.digested.discard(name) if is_kept else self.digested.add(name)
         return found
 
-    # --- what it is a mapping of -----------------------------------------
-
-    def __getitem__(self, name: str) -> FieldChange:
-        return self._changes[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._changes)
-
-    def __len__(self) -> int:
-        return len(self._changes)
-
-    def __bool__(self) -> bool:
-        return True
-
     def __str__(self) -> str:
         return str(self.compared)
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self}>"
 
     def describe(self) -> str:
         """Return a comparison to read, *with the values*: see ``Conflict``."""
         return self.compared.describe()
-
-    def names(self, *states: FieldState) -> list[str]:
-        """Return the names of the fields in one of these states."""
-        return [name for name, change in self.items() if change.state in states]
-
-    @property
-    def collisions(self) -> list[str]:
-        """The names of the fields that both changed, and nobody could merge."""
-        return self.names(FieldState.COLLIDING)
 
     @property
     def deleted(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 from django import forms
@@ -196,7 +197,7 @@ class FormConflict(ComparedFields):
             *(name for name in both if not self.merges.keeps_theirs(name)),
         ]
 
-    @property
+    @cached_property
     def results(self) -> dict[str, object]:
         """What is saved of the fields of which it is neither side's, by name."""
         results = dict(self.merges.settled)
@@ -206,7 +207,7 @@ class FormConflict(ComparedFields):
                 results[name] = self.merges.decided(self[name], side)
         return {n: v for n, v in results.items() if n not in self.dropped}
 
-    @property
+    @cached_property
     def dropped(self) -> list[str]:
         """The names of the fields of which nothing that was posted is saved."""
         if self.deleted:

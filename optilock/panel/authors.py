@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from django.conf import settings
 from django.db import models
@@ -17,6 +17,7 @@ from django.utils.translation import (
     ngettext,
     ngettext_lazy,
 )
+from django.utils.translation import gettext_lazy as _
 
 from optilock.panel.isolating import isolate
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = [
     "NOBODY",
     "Author",
+    "Sentences",
     "moment",
     "tell_headline",
     "tell_open",
@@ -69,26 +71,50 @@ class Author:
 NOBODY = Author()
 
 
+class Sentences(NamedTuple):
+    """A sentence for each person it may be about.
+
+    Other languages don't only change the subject.
+    """
+
+    own: str | Promise
+    known: str | Promise
+    unknown: str | Promise
+
+    def about(self, author: Author) -> str:
+        if author.is_self:
+            return str(self.own)
+        return str(self.known if author.name else self.unknown)
+
+
+_NOT_THERE = _("“%(object)s” is not there any more, or not visible to you.")
+
+_CHANGED = Sentences(
+    own=_("You changed “%(object)s” in another window %(when)s."),
+    known=_("%(user)s changed “%(object)s” %(when)s, after you opened this page."),
+    unknown=_("“%(object)s” was changed after you opened this page."),
+)
+_DELETED = Sentences(
+    own=_("%(user)s deleted “%(object)s” %(when)s."),
+    known=_("%(user)s deleted “%(object)s” %(when)s."),
+    unknown=_NOT_THERE,
+)
+_CHANGED_MEANWHILE = Sentences(
+    own=_("You saved this %(name)s in another window %(when)s"),
+    known=_("%(user)s saved this %(name)s %(when)s, while you were editing"),
+    unknown=_("This %(name)s was changed while you were editing"),
+)
+_DELETED_MEANWHILE = Sentences(
+    own=_("%(user)s deleted “%(object)s” %(when)s, while you were editing"),
+    known=_("%(user)s deleted “%(object)s” %(when)s, while you were editing"),
+    unknown=_NOT_THERE,
+)
+
+
 def tell_who(subject: object, author: Author, *, deleted: bool = False) -> str:
     """Return a sentence that says who changed something, and when."""
-    values = {
-        "object": isolate(subject),
-        "user": isolate(author.name),
-        "when": _ago(author.when),
-    }
-    if deleted and author.name:
-        sentence = gettext("%(user)s deleted “%(object)s” %(when)s.")
-    elif deleted:
-        sentence = gettext("“%(object)s” is not there any more, or not visible to you.")
-    elif author.is_self:
-        sentence = gettext("You changed “%(object)s” in another window %(when)s.")
-    elif author.name:
-        sentence = gettext(
-            "%(user)s changed “%(object)s” %(when)s, after you opened this page."
-        )
-    else:
-        sentence = gettext("“%(object)s” was changed after you opened this page.")
-    return sentence % values
+    sentences = _DELETED if deleted else _CHANGED
+    return sentences.about(author) % _values(subject, author)
 
 
 def tell_headline(subject: object, author: Author, *, deleted: bool = False) -> str:
@@ -99,28 +125,18 @@ def tell_headline(subject: object, author: Author, *, deleted: bool = False) -> 
         author: who it was.
         deleted: whether the object is deleted.
     """
+    sentences = _DELETED_MEANWHILE if deleted else _CHANGED_MEANWHILE
+    return sentences.about(author) % _values(subject, author)
+
+
+def _values(subject: object, author: Author) -> dict[str, str]:
     name = subject._meta.verbose_name if isinstance(subject, models.Model) else subject
-    values = {
+    return {
         "object": isolate(subject),
         "name": isolate(name),
         "user": isolate(author.name),
         "when": _ago(author.when),
     }
-    if deleted and author.name:
-        sentence = gettext(
-            "%(user)s deleted “%(object)s” %(when)s, while you were editing"
-        )
-    elif deleted:
-        sentence = gettext("“%(object)s” is not there any more, or not visible to you.")
-    elif author.is_self:
-        sentence = gettext("You saved this %(name)s in another window %(when)s")
-    elif author.name:
-        sentence = gettext(
-            "%(user)s saved this %(name)s %(when)s, while you were editing"
-        )
-    else:
-        sentence = gettext("This %(name)s was changed while you were editing")
-    return sentence % values
 
 
 def tell_open(people: Sequence[Author]) -> str:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from django import forms
 from django.contrib.messages import constants
 from django.db import models
-from django.utils.functional import Promise
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.text import capfirst, get_text_list
@@ -17,7 +15,7 @@ from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
 from optilock.forms.conflict import FormConflict
-from optilock.panel.authors import Author
+from optilock.panel.authors import Author, Sentences
 from optilock.panel.isolating import isolate
 from optilock.panel.values import label, row_title, saved_object
 
@@ -27,59 +25,43 @@ __all__ = ["MANY_TITLES", "News", "find_news", "offer_undo", "tell_put_back"]
 MANY_TITLES = 10
 
 
-class _Sentences(NamedTuple):
-    """A sentence for each person it may be about.
-
-    Other languages don't only change the subject.
-    """
-
-    own: str | Promise
-    known: str | Promise
-    unknown: str | Promise
-
-    def about(self, author: Author) -> str:
-        if author.is_self:
-            return str(self.own)
-        return str(self.known if author.name else self.unknown)
-
-
-_MERGED = _Sentences(
+_MERGED = Sentences(
     own=_("Merged: you had changed %(fields)s in another window; that was kept."),
     known=_("Merged: %(user)s had changed %(fields)s; that was kept."),
     unknown=_("Merged: somebody else had changed %(fields)s; that was kept."),
 )
-_MIXED = _Sentences(
+_MIXED = Sentences(
     own=_("Merged: your changes in both windows are in %(fields)s."),
     known=_("Merged: your changes and those of %(user)s are in %(fields)s."),
     unknown=_("Merged: your changes and those of somebody else are in %(fields)s."),
 )
-_DELETED = _Sentences(
+_DELETED = Sentences(
     own=_("Merged: you had deleted %(rows)s in another window; that was kept."),
     known=_("Merged: %(user)s had deleted %(rows)s; that was kept."),
     unknown=_("Merged: somebody else had deleted %(rows)s; that was kept."),
 )
-_ADDED = _Sentences(
+_ADDED = Sentences(
     own=_("Merged: you had added %(rows)s in another window; that was kept."),
     known=_("Merged: %(user)s had added %(rows)s; that was kept."),
     unknown=_("Merged: somebody else had added %(rows)s; that was kept."),
 )
-_OVERWRITTEN = _Sentences(
+_OVERWRITTEN = Sentences(
     own=_("You have overwritten what you had saved in another window: %(fields)s."),
     known=_("You have overwritten what %(user)s had saved: %(fields)s."),
     unknown=_("You have overwritten what somebody else had saved: %(fields)s."),
 )
-_DELETED_ANYWAY = _Sentences(
+_DELETED_ANYWAY = Sentences(
     own=_("You have deleted what you had changed in another window: %(rows)s."),
     known=_("You have deleted what %(user)s had changed: %(rows)s."),
     unknown=_("You have deleted what somebody else had changed: %(rows)s."),
 )
-_RECREATED = _Sentences(
+_RECREATED = Sentences(
     own=_("You have added again what you had deleted in another window: %(rows)s."),
     known=_("You have added again what %(user)s had deleted: %(rows)s."),
     unknown=_("You have added again what somebody else had deleted: %(rows)s."),
 )
 #: The same whoever it was: this person may not know.
-_HIDDEN = _Sentences(
+_HIDDEN = Sentences(
     *[_("%(rows)s: not there any more, or not visible to you.")] * 3,
 )
 
@@ -96,7 +78,7 @@ class News:
     """
 
     level: int
-    sentences: _Sentences
+    sentences: Sentences
     what: str
     can_be_undone: bool = False
 
