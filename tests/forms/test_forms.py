@@ -9,6 +9,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.forms import inlineformset_factory, modelform_factory, modelformset_factory
 from factories import CustomerFactory, LineFactory, MemoFactory, OrderFactory
+from pages import values
 from testapp.models import (
     Account,
     Assorted,
@@ -49,17 +50,6 @@ class OrderForm(VersionedModelForm):
 @pytest.fixture
 def order():
     return OrderFactory(note="old", amount=10)
-
-
-def values(form):
-    """What a browser sends back for a form nobody touched."""
-    data = {}
-    for bound in form:
-        value = bound.value()
-        if isinstance(value, list):
-            value = [getattr(one, "pk", one) for one in value]
-        data[bound.html_name] = "" if value is None else value
-    return data
 
 
 def fresh(order):
