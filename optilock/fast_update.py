@@ -83,7 +83,7 @@ def update_row(
         return None
     connection, plain = way
     expected = field.expected(instance)
-    values = [one.pre_save(instance, False) for one in plain.fields]
+    values = plain.values(instance)
     row = (pk, pk_val), (field, expected)
     statement = statement_of(connection, row, plain, values)
     send: Callable[[], object]
@@ -124,7 +124,7 @@ def update_further_row(
     if way is None or not way[1].fields:
         return False  # nothing to write: Django looks whether the row is there
     connection, plain = way
-    values = [one.pre_save(instance, False) for one in plain.fields]
+    values = plain.values(instance)
     row = ((table._meta.pk, pk_val),)
     statement = statement_of(connection, row, plain, values)
     return statement is not None and _send(connection, statement)

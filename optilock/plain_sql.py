@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     Row = Sequence[tuple[ModelField, object]]
     Statement = tuple[str, tuple[Any, ...]]
     Test = Callable[[Any], object]
+    Way = tuple[ModelField, type | None, Test]
 
 #: The lookups that mean ``=`` and nothing else.
 EXACT = (Exact, IntegerFieldExact)
@@ -56,7 +57,7 @@ _NEVER = object()
 # The methods that make the parameter of a value.
 _PREPARE = ("get_db_prep_save", "get_db_prep_value", "get_prep_value", "to_python")
 _METHODS_OF_FIELD = attrgetter(*_PREPARE)
-_COLUMN = attrgetter("column")
+_COLUMN, _PRE_SAVE = attrgetter("column"), attrgetter("pre_save")
 
 #: Fields all of whose methods do nothing to values of a type.
 _UNCHANGED: dict[type, type] = {
@@ -72,6 +73,9 @@ _READY: dict[type, tuple[type, Test]] = {
     models.DecimalField: (Decimal, Decimal.is_finite),
 }
 
+#: Fields whose ``pre_save()`` sets nothing but their own value.
+_CLOCKS = (models.DateField, models.TimeField)
+
 
 class PlainFields:
     """What a save writes of one table beside the version.
@@ -79,15 +83,29 @@ class PlainFields:
     Attributes:
         fields: the fields.
         is_placed: whether one of them may have SQL around its value.
-        ways: of each field itself, the type whose values are bound as they are, and the
-            type, with a test, whose values needn't go through ``get_prep_value()``.
+        ways: for each field, the type whose values are bound as they are; and with the
+            field the type, and a test, whose values needn't go through
+            ``get_prep_value()``.
     """
 
     def __init__(self, fields: Sequence[ModelField]) -> None:
         self.fields = fields
         self.is_placed = any(map(_is_placed, fields))
-        self.ways = [(field, *_way(field)) for field in fields]
-        known = (type(one) for one, same, ready, _ in self.ways if same or ready)
+        self.ways = [*map(_way, fields)]
+        self._pre_saves = asked = [*map(_PRE_SAVE, fields)]
+        self._own = [
+            (index, ask)
+            for index, ask in enumerate(asked)
+            if getattr(ask, "__func__", None) is not models.Field.pre_save
+        ]
+        # Others may set more than their own value, which is read in between then.
+        are_clocks = all(isinstance(fields[index], _CLOCKS) for index, _ in self._own)
+        self._read = (
+            attrgetter(*[field.attname for field in fields])
+            if are_clocks and len(fields) > 1
+            else None
+        )
+        known = (type(way[0]) for same, way in self.ways if same or way[1])
         # With those that their methods call. Any may be patched at any time.
         self._kinds = tuple(
             dict.fromkeys(
@@ -97,11 +115,12 @@ class PlainFields:
                 if issubclass(base, models.Field)
             )
         )
-        self._methods: list[tuple[object, ...]] = []
-        self._parts: dict[Collection[str], PlainFields] = {}
+        self._methods: Sequence[tuple[object, ...]] = []
+        self._parts: dict[frozenset[str], PlainFields] = {}
 
     def only(self, names: Collection[str]) -> PlainFields:
         """Return those of the fields that ``update_fields`` names."""
+        names = frozenset(names)
         part = self._parts.get(names)
         if part is None:
             if len(self._parts) >= MAX_KNOWN:
@@ -110,6 +129,16 @@ class PlainFields:
                 [f for f in self.fields if f.name in names or f.attname in names]
             )
         return part
+
+    def values(self, instance: models.Model) -> Sequence[object]:
+        """Return what is to be written, as ``pre_save()`` of each field returns it."""
+        asked = [*map(_PRE_SAVE, self.fields)]
+        if self._read is None or asked != self._pre_saves:
+            return [ask(instance, False) for ask in asked]
+        values = [*self._read(instance)]  # all that Django's own does
+        for index, ask in self._own:
+            values[index] = ask(instance, False)
+        return values
 
     def are_as_usual(self) -> bool:
         """Tell whether the methods that aren't called are Django's.
@@ -129,12 +158,12 @@ def _is_placed(field: ModelField) -> bool:
     return hasattr(field, "get_placeholder") or hasattr(field, "get_placeholder_sql")
 
 
-def _way(field: ModelField) -> tuple[type | None, type | None, Test]:
+def _way(field: ModelField) -> tuple[type | None, Way]:
     """Return what ``PlainFields.ways`` has of a field."""
     if not vars(field).keys().isdisjoint(_PREPARE):
-        return None, None, bool
+        return None, (field, None, bool)
     kind = type(field)
-    return _UNCHANGED.get(kind), *_READY.get(kind, (None, bool))
+    return _UNCHANGED.get(kind), (field, *_READY.get(kind, (None, bool)))
 
 
 def statement_of(
@@ -154,36 +183,36 @@ def statement_of(
     if plain.is_placed:
         return None
     params = []
-    for (field, unchanged, ready, is_ready), value in zip(
-        plain.ways, values, strict=True
-    ):
+    for (unchanged, way), value in zip(plain.ways, values, strict=True):
         kind = type(value)
-        if kind is ready and is_ready(value):
-            value = field.get_db_prep_value(value, connection, True)
-        elif kind is not unchanged:
-            if kind not in SCALARS and (
+        if kind is not unchanged:
+            field, ready, is_ready = way
+            if kind is ready and is_ready(value):
+                value = field.get_db_prep_value(value, connection, True)
+            elif kind not in SCALARS and (
                 hasattr(value, "resolve_expression")
                 or hasattr(value, "prepare_database_save")
             ):
                 return None
-            # As the compiler does.
-            value = field.get_db_prep_save(value, connection=connection)
-        if type(value) not in SCALARS and hasattr(value, "as_sql"):
-            return None
+            else:  # as the compiler does
+                value = field.get_db_prep_save(value, connection=connection)
+            if type(value) not in SCALARS and hasattr(value, "as_sql"):
+                return None
         params.append(value)
+    names = [row[0][0].model._meta.db_table, *map(_COLUMN, plain.fields)]
     for field, value in row:
         param = exact_param(connection, field, value)
         if param is None:
             return None
         params.append(param)
-    columns = [*map(_COLUMN, plain.fields), *[field.column for field, _ in row]]
+        names.append(field.column)
     known = vars(connection).setdefault("_optilock_known", {})
-    key = (len(row), row[0][0].model._meta.db_table, *columns)
+    key = (len(row), *names)
     sql = known.get(key, _NEVER)
     if sql is _NEVER:
         if len(known) >= MAX_KNOWN:
             known.clear()
-        sql = known[key] = _learn(connection, key[1:], params, row, plain, values)
+        sql = known[key] = _learn(connection, names, params, row, plain, values)
     return None if sql is None else (sql, tuple(params))
 
 
