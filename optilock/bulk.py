@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from itertools import chain
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.db import connections, models, transaction
@@ -30,6 +31,7 @@ from optilock.fast_update import sends_as_usual
 from optilock.fields import IntegerVersionField
 from optilock.keys import refuse_new_key
 from optilock.lost_transactions import one_statement
+from optilock.plain_sql import columns_of
 from optilock.rows import ModelField, as_of_now, version_field
 
 if TYPE_CHECKING:
@@ -227,9 +229,9 @@ def _join_update(
     names = [f"v{number}" for number in range(len(columns))]
     matched = len(keys) + len(checked)
     values: list[Sequence[object]] = [
-        *(_prepared(field, objs, connection) for field in keys),
+        *columns_of(connection, keys, objs),
         *([field.expected(obj) for obj in objs] for field in checked),
-        *(_prepared(field, objs, connection) for field in fields),
+        *columns_of(connection, fields, objs),
     ]
     source, params = _source(connection, given, names, values)
     where = " AND ".join(
@@ -279,13 +281,6 @@ def _source(
     )
 
 
-def _prepared(
-    field: ModelField, objs: Sequence[models.Model], connection: BaseDatabaseWrapper
-) -> list[object]:
-    attname, prepare = field.attname, field.get_db_prep_save
-    return [prepare(getattr(obj, attname), connection) for obj in objs]
-
-
 def _array_type(field: ModelField, connection: BaseDatabaseWrapper) -> str:
     db_type = field.cast_db_type(connection) or ""
     # A cast to varchar(2) would silently cut off a longer text; without the
@@ -308,9 +303,9 @@ def _can_join(
     ):
         return False  # texts of different collations can't be compared
     return all(_is_plain(field, connection) for field in (*keys, *fields)) and not any(
-        hasattr(getattr(obj, field.attname), "resolve_expression")
+        hasattr(kind, "resolve_expression")
         for field in fields
-        for obj in objs
+        for kind in {*map(type, map(attrgetter(field.attname), objs))}
     )
 
 

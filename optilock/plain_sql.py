@@ -7,7 +7,7 @@ if Django's compiler has made the same text of the same names on the same connec
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from decimal import Decimal
 from itertools import chain
 from operator import attrgetter
@@ -26,6 +26,7 @@ __all__ = [
     "EXACT",
     "MAX_KNOWN",
     "PlainFields",
+    "columns_of",
     "compiler_of",
     "exact_param",
     "statement_of",
@@ -214,6 +215,27 @@ def statement_of(
             known.clear()
         sql = known[key] = _learn(connection, names, params, row, plain, values)
     return None if sql is None else (sql, tuple(params))
+
+
+def columns_of(
+    connection: BaseDatabaseWrapper,
+    fields: Sequence[ModelField],
+    objs: Sequence[models.Model],
+) -> Iterator[list[object]]:
+    """Yield what is bound for each of the fields, of many objects."""
+    plain = PlainFields(fields)
+    is_usual = plain.are_as_usual()
+    for field, (unchanged, (_, ready, is_ready)) in zip(
+        fields, plain.ways, strict=True
+    ):
+        values: list[object] = [*map(attrgetter(field.attname), objs)]
+        kinds = {*map(type, values)}
+        if is_usual and kinds == {unchanged}:
+            yield values
+        elif is_usual and kinds == {ready} and all(map(is_ready, values)):
+            yield [field.get_db_prep_value(one, connection, True) for one in values]
+        else:
+            yield [field.get_db_prep_save(one, connection) for one in values]
 
 
 def exact_param(
