@@ -67,6 +67,7 @@ __all__ = [
     "put_back",
     "recall",
     "restore",
+    "row_now",
 ]
 
 Loaded = Sequence[object]
@@ -274,24 +275,14 @@ def note_all(
 
 
 class Places:
-    """Some fields of a model, to be remembered of many objects, one after the other.
-
-    Args:
-        model: the model.
-        fields: the fields.
-    """
+    """Some fields of a model, to be remembered of many objects, one after the other."""
 
     def __init__(self, model: type[models.Model], fields: Iterable[ModelField]) -> None:
         self._all = all_fields = model._meta.concrete_fields
         self._places = [(all_fields.index(one), one.attname) for one in fields]
 
     def note(self, instance: models.Model, connection: BaseDatabaseWrapper) -> None:
-        """Remember what was just saved of an object, if it remembers anything.
-
-        Args:
-            instance: what was saved.
-            connection: as ``using`` for ``note()``.
-        """
+        """Remember what was just saved of an object, if it remembers anything."""
         before = vars(instance._state).get(NAME)
         if before is None:
             return
@@ -307,6 +298,15 @@ class Places:
             value = values[name]
             row[index] = value if type(value) in SCALARS else frozen(value)
         rollback.set_until_rollback(connection, instance._state, NAME, row)
+
+
+def row_now(instance: models.Model) -> tuple[object, ...] | None:
+    """Return the values of all fields that an instance has now, ``None`` if not all."""
+    of_row = vars(instance._meta).get("_optilock_values")
+    try:
+        return of_row(vars(instance)) if of_row else None
+    except KeyError:  # deferred, or somebody's own descriptor keeps it elsewhere
+        return None
 
 
 def recall(instance: models.Model) -> Loaded | None:

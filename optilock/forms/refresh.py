@@ -59,16 +59,19 @@ def refresh(form: VersionedFormMixin, locked: models.Model) -> None:
 
 def _is_like(instance: models.Model, row: models.Model) -> bool:
     """Return whether an instance's values are those of its row."""
+    # Most rows are plain values that nobody has changed.
+    one, other = loaded.row_now(instance), loaded.row_now(row)
+    if one and other:
+        kinds = [*map(type, one)]
+        are_plain = loaded.SCALARS.issuperset(kinds)
+        if are_plain and kinds == [*map(type, other)] and one == other:
+            return True
     mine, theirs = vars(instance), vars(row)
-    for field in instance._meta.concrete_fields:
-        name = field.attname
-        if name in mine and name in theirs:
-            one, other = mine[name], theirs[name]
-            # Most are plain values that nobody has changed: this runs for each row.
-            is_plain = type(one) is type(other) and type(one) in loaded.SCALARS
-            if not ((is_plain and one == other) or same(field, one, other)):
-                return False
-    return True
+    return all(
+        same(field, mine[field.attname], theirs[field.attname])
+        for field in instance._meta.concrete_fields
+        if field.attname in mine and field.attname in theirs
+    )
 
 
 def _merge_unseen(

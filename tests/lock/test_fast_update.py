@@ -537,7 +537,7 @@ def test_patched_preparation_of_a_ready_value_is_called(
 def test_a_number_that_django_refuses_is_refused(price):
     instance = known(models.LockedKinds)
     instance.price = Decimal(price)
-    with pytest.raises(ValidationError):
+    with pytest.raises(ValidationError), transaction.atomic():
         instance.save()
     assert models.LockedKinds.objects.get().price is None
 
@@ -557,7 +557,8 @@ def test_patched_pre_save_is_called(on, warm, monkeypatch):
     instance = known(models.LockedKinds, text="before")
     field = models.LockedKinds._meta.get_field("text")
     if not warm:
-        models.LockedKinds._meta.get_field("version").lock.plain_fields.clear()
+        lock = models.LockedKinds._meta.get_field("version").lock
+        monkeypatch.setattr(lock, "plain_fields", {})
     original = Field.pre_save
 
     def patched(self, instance, add):
