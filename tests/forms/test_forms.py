@@ -780,6 +780,59 @@ def test_a_field_of_the_form_alone_collides(order, placed, name):
     assert Placed.elsewhere[name] != changes_elsewhere(order)[name]
 
 
+class Size:
+    """A value of a project's own, which JSON doesn't know."""
+
+    def __init__(self, text):
+        self.text = text
+
+    def __str__(self):
+        return self.text
+
+    def __eq__(self, other):
+        return isinstance(other, Size) and self.text == other.text
+
+    __hash__ = None
+
+
+class SizeField(forms.CharField):
+    def to_python(self, value):
+        return Size(str(value))
+
+    def has_changed(self, initial, data):
+        return self.to_python(initial) != self.to_python(data)
+
+
+class Sized(VersionedModelForm):
+    size = SizeField(required=False)
+
+    class Meta:
+        model = Order
+        fields = ["status", "note"]
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, initial={"size": Size("small")}, **kwargs)
+
+
+@pytest.mark.parametrize("bumped", [False, True])
+@pytest.mark.parametrize("typed", ["small", "large"])
+def test_where_a_value_is_not_json_the_version_tells(order, bumped, typed):
+    data = values(Sized(instance=fresh(order)))
+    if bumped:
+        Order.objects.filter(pk=order.pk).update(status="paid")
+    form = send(order, data, Sized, note="mine", size=typed)
+    is_asked = bumped and typed == "large"
+    assert form.is_valid() is not is_asked
+    if is_asked:
+        assert form.conflict.undecided == ["size"]
+        assert panel.render([form.conflict], subject="it")
+    else:
+        assert form.cleaned_data["size"] == Size(typed)
+        form.save()
+        assert fresh(order).note == "mine"
+        assert fresh(order).status == ("paid" if bumped else "open")
+
+
 def test_fields_of_the_form_alone_that_nobody_changed_are_no_conflict(order, placed):
     data = opened_placed(order)
     Order.objects.filter(pk=order.pk).update(status="paid")
