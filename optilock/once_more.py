@@ -171,7 +171,8 @@ class _Run(Generic[_Response]):
             # What is deleted for the second run, too, is so for the third.
             retry_on=lambda e: isinstance(e, RecordDeletedError) and self.count == 1,
         )
-        return attempt(self._run)()
+        # Not the method itself: there is nothing in a run that has to be put back.
+        return attempt(lambda: self._run())()
 
     def in_savepoints(self) -> _Response:
         """Run the view twice at most, inside somebody else's transaction."""

@@ -15,7 +15,7 @@ from optilock.expressions import NextVersion
 from optilock.fields import IntegerVersionField
 from optilock.lost_transactions import one_statement
 from optilock.relations import RelationsMixin
-from optilock.rows import ModelField, own_field, version_field
+from optilock.rows import own_field, version_field
 from optilock.upserts import upsert
 
 __all__ = ["VersionedManager", "VersionedQuerySet"]
@@ -133,9 +133,10 @@ class VersionedQuerySet(DeferringQuerySet[_M_co]):
         if not objs:
             return 0
         expected = [version.expected(obj) for obj in objs]
-        for obj in objs:
+        relations = [field for field in columns if field.is_relation]
+        for obj in objs if relations or not columns else ():
             obj._prepare_related_fields_for_save(  # type: ignore[attr-defined]  # not in the stubs
-                operation_name="bulk_update", fields=columns
+                operation_name="bulk_update", fields=relations
             )
         self._for_write = True
         using = self.db
@@ -144,12 +145,10 @@ class VersionedQuerySet(DeferringQuerySet[_M_co]):
         if outside or not bulk.write(using, version, written, objs, batch_size):
             raise bulk.conflict(using, version, objs, outside)
         connection = connections[using]
-        saved: list[ModelField] = [version, *written]
+        saved = loaded.Places(self.model, [version, *written])
         for obj, number in zip(objs, expected, strict=True):
             rollback.set_until_rollback(connection, obj, version.attname, number + 1)
-            if loaded.recall(obj) is not None:
-                known = {f.attname: vars(obj)[f.attname] for f in saved}
-                loaded.note(obj, using, known)
+            saved.note(obj, connection)
         return len(objs)
 
     bulk_update.alters_data = True  # type: ignore[attr-defined]

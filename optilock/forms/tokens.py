@@ -76,6 +76,9 @@ _FORMAT = 2
 #: Stands for the row as a whole among the fields of ``OpenedRow.shown``.
 ROW = ""
 
+#: Fields whose values are texts as they are.
+_TEXTS = (models.CharField, models.TextField)
+
 #: What a name in ``OpenedRow.base`` begins with, if there is no value for it.
 _FINGERPRINT = "#"
 
@@ -305,6 +308,8 @@ def _plain(model_field: ModelField, value: object) -> Plain:
     if isinstance(model_field, models.JSONField):
         encoder = model_field.encoder or DjangoJSONEncoder
         return json.dumps(value, cls=encoder, sort_keys=True)
+    if type(value) is str and type(model_field) in _TEXTS:
+        return value  # as what follows would do it
     value = _as_loaded(model_field, value)
     if isinstance(value, str | int):
         return value

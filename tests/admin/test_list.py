@@ -6,6 +6,7 @@ import pytest
 from django.contrib.admin import options
 from django.contrib.admin.models import LogEntry
 from django.db import connection
+from django.db.models import QuerySet
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
@@ -13,6 +14,8 @@ from factories import CustomerFactory, OrderFactory, StaffFactory, UserFactory
 from pages import Inputs, Page, admin_url
 from testapp.admin import OrderAdmin
 from testapp.models import Customer, Order, Parcel
+
+from optilock.forms import form
 
 pytestmark = pytest.mark.django_db
 
@@ -52,6 +55,31 @@ def test_cells_of_one_row_are_merged(pages):
     assert rows()[1] == ("2", "paid", 20)
     assert saved.messages[0].startswith("Merged: bob had changed 2: Amount")
     assert LogEntry.objects.first().get_change_message() == "Changed Status."
+
+
+def test_only_rows_that_are_not_as_they_were_shown_are_compared(pages, monkeypatch):
+    """To compare one takes longer than all else that is done with it."""
+    compared = []
+
+    class Noted(form.FormConflict):
+        def __init__(self, one):
+            compared.append(one.instance.number)
+            super().__init__(one)
+
+    mine, theirs = pages
+    theirs.save(**{"form-0-amount": "20"})
+    monkeypatch.setattr(form, "FormConflict", Noted)
+    assert mine.save(**{"form-1-amount": "30"}).redirects
+    assert compared == ["2"]
+
+
+@pytest.mark.parametrize("cell", ["amount", "status"])
+def test_a_change_that_bumped_no_version_is_not_overwritten(pages, orders, cell):
+    mine, _ = pages
+    QuerySet(Order).filter(number="2").update(amount=20)
+    saved = mine.save(**{f"form-0-{cell}": {"amount": "30", "status": "paid"}[cell]})
+    assert saved.redirects == (cell == "status")
+    assert rows()[1][2] == 20
 
 
 def test_asking_always_asks_about_cells_that_do_not_overlap(pages, monkeypatch):
