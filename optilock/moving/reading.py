@@ -107,10 +107,6 @@ class Declared:
         meta = self.inner.get("Meta")
         return literal(meta.statements.get(name)) if meta else None
 
-    @property
-    def line(self) -> int:
-        return self.source.line_of(self.node)
-
 
 class Source:
     """A file of Python, as a tree whose names are resolved."""
