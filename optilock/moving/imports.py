@@ -57,9 +57,8 @@ class NameVisitor(cst.CSTVisitor):
             return True
         if len(names) > 1:
             self.left |= theirs
-            if not self._is_assigned(node):
-                text = " or ".join(sorted(names))
-                self.plan.note(node, f"may be {text}: make it one, and run this again")
+            text = " or ".join(sorted(names))
+            self.plan.note(node, f"may be {text}: make it one, and run this again")
             return False
         [name] = theirs
         if name in CLASSES:
@@ -75,9 +74,6 @@ class NameVisitor(cst.CSTVisitor):
             self.left.add(name)
             self.plan.note(node, f"{name}: {ADVICE[name]}")
         return False
-
-    def _is_assigned(self, node: cst.CSTNode) -> bool:
-        return isinstance(self.plan.source.parents[node], cst.AssignTarget)
 
     def _is_base(self, node: cst.CSTNode) -> bool:
         parent = self.plan.source.parents[node]
