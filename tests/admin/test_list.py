@@ -16,9 +16,8 @@ from testapp.admin import OrderAdmin, PlainAdmin
 from testapp.models import Customer, Order, Parcel, Plain
 
 from optilock.admin.actions import MANY_ROWS
-from optilock.panel import Author
-
 from optilock.forms import form
+from optilock.panel import Author
 
 pytestmark = pytest.mark.django_db
 
