@@ -1,4 +1,4 @@
-"""What a person overwrites on purpose: told to receivers, and put back by a mistake.
+"""What a person overwrites: told to receivers, and kept, so that it can be put back.
 
 What was overwritten is kept in the session of whoever did it: it is nobody else's
 business, may be long, and is gone with the session. To put it back is to open the form
@@ -127,7 +127,7 @@ def _row(conflict: FormConflict) -> _Row:
         "model": conflict.model._meta.label_lower,
         "pk": tokens.key(conflict.instance.pk),
         "theirs": {
-            name: tokens.whole(
+            name: tokens.freeze(
                 conflict[name].field, conflict.merges.as_theirs(conflict[name])
             )
             for name in names
@@ -190,7 +190,7 @@ class Overwritten:
             if name not in comparison.fields or comparison.is_secret(name):
                 continue
             field = comparison.fields[name]
-            if tokens.whole(field, comparison.saved(name)) == theirs:
+            if tokens.freeze(field, comparison.saved(name)) == theirs:
                 continue
             names.append(name)
             state.show_overwritten(name, theirs, mine, when=self.kept["when"])

@@ -331,8 +331,8 @@ def versioned_form(
     Args:
         form: the class.
         page: what a view knows of the page that the form is on.
-        options: attributes of ``VersionedFormMixin``. What the class says of itself
-            isn't taken back by one that isn't set.
+        options: attributes of ``VersionedFormMixin``. One that isn't set leaves what
+            the class says of itself.
     """
     is_versioned = issubclass(form, VersionedFormMixin)
     attributes: dict[str, object] = {

@@ -35,6 +35,7 @@ else:
     _FormSet = object
 
 __all__ = [
+    "FormSetState",
     "VersionedFormSetMixin",
     "VersionedInlineFormSet",
     "VersionedModelFormSet",
@@ -259,7 +260,7 @@ def versioned_formset(
     on_hold: bool = False,
     **options: Unpack[RowOptions],
 ) -> type[_FS]:
-    """Return a subclass of the model formset class that is versioned, as its forms.
+    """Return a subclass of the model formset class, versioned like its forms.
 
     Args:
         formset: the class.

@@ -54,7 +54,7 @@ class FormState:
         page: what the view knows.
         formset: the formset that carries the token and locks the rows, if there
             is one.
-        is_row: whether there is a formset, also if the row is to be new.
+        is_row: whether it is the form of a formset's row, be that a new one.
         is_deleted: whether the form is for a row that isn't there any more.
         is_hidden: whether it is only hidden from whoever sent the form.
         comparison: how the form compares; it has the row as it is now.
@@ -63,8 +63,8 @@ class FormState:
         files: the files that were chosen for the form.
         is_asked_again: whether the page asks once more for what it can't keep.
         media: what the page needs besides that of the fields.
-        written_over: frozen values by field name, of which the form shows what was
-            overwritten with them.
+        written_over: by field name, the frozen values that were written over what the
+            form shows.
         opened_before: when they were written, in milliseconds since the epoch.
     """
 

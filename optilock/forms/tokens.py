@@ -66,7 +66,6 @@ __all__ = [
     "read",
     "thaw",
     "trusted",
-    "whole",
 ]
 
 #: How many bytes the long values of a token may have together, compressed.
@@ -253,11 +252,6 @@ def freeze(model_field: ModelField, value: object, *, secret: bool = False) -> F
         # Whoever can save guesses of their own must not find the same digest again.
         return digests(plain, secrets.token_hex(NONCE))
     return plain
-
-
-def whole(model_field: ModelField, value: object) -> Frozen:
-    """Return a field's value as JSON that ``thaw()`` reads, however long it is."""
-    return _plain(model_field, value)
 
 
 def is_frozen(model_field: ModelField, value: object, frozen: Frozen) -> bool:
