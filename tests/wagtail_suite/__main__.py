@@ -6,8 +6,8 @@ The pages are Wagtail's own ``Page`` or, with ``--base-page``, a model that Wagt
 settings name instead, as a project's would.
 
 What fails is run again with a plain column in place of the version. What fails beyond
-that must stand in ``reasons.txt``, with its reason, as for Django's tests. The tests
-are those of the installed Wagtail, which has them in its wheel.
+that must stand in ``reasons.txt``, with its reason, as for Django's own tests. They are
+those of the installed Wagtail, which has them in its wheel.
 """
 
 from __future__ import annotations
