@@ -246,8 +246,7 @@ def note_inserting(instance: models.Model) -> None:
 
 #: ``Model.from_db()``, if it is Django's own.
 _FROM_DB = getattr(models.Model.from_db, "__func__", None)
-if not are_djangos(_FROM_DB):
-    _FROM_DB = None
+_FROM_DB = _FROM_DB if are_djangos(_FROM_DB) else None
 
 
 def watch_loading(model: Any) -> None:
