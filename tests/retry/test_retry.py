@@ -1870,3 +1870,13 @@ def test_nothing_is_logged_or_sent_inside_a_transaction(caplog, received):
         retry_on_conflict(Losing(1))()
     assert received == []
     assert caplog.records == []
+
+
+@pytest.mark.parametrize("key", ["pk", "id"])
+def test_what_is_no_key_is_refused_as_it_always_is(key):
+    @retry_on_conflict
+    def find():
+        return Account.objects.get(**{key: "seven"})
+
+    with pytest.raises(ValueError, match="expected a number but got 'seven'"):
+        find()
