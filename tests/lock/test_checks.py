@@ -10,7 +10,7 @@ from asgiref.sync import sync_to_async
 from django.apps import apps
 from django.contrib.auth.models import Group
 from django.core import checks
-from django.db import connection, connections, connections, models, transaction
+from django.db import connection, connections, models, transaction
 from django.db.migrations.executor import MigrationExecutor
 from django.test.utils import CaptureQueriesContext, isolate_apps
 from testapp import models as testapp
