@@ -6,12 +6,14 @@ import re
 import sys
 from collections.abc import Sequence
 from itertools import chain
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from django.db import models
 
 from optilock.fast_update import sends_as_usual
 from optilock.fields import IntegerVersionField
+from optilock.plain_sql import columns_of
 from optilock.rows import ModelField
 
 if TYPE_CHECKING:
@@ -36,9 +38,9 @@ def can_join(
     ):
         return False  # texts of different collations can't be compared
     return all(_is_plain(field, connection) for field in (*keys, *fields)) and not any(
-        hasattr(getattr(obj, field.attname), "resolve_expression")
+        hasattr(kind, "resolve_expression")
         for field in fields
-        for obj in objs
+        for kind in {*map(type, map(attrgetter(field.attname), objs))}
     )
 
 
@@ -168,7 +170,14 @@ def _given(
 ) -> tuple[str, list[_SQLType]]:
     """Return the SQL for a table of the objects' values, and its parameters."""
     names = ", ".join(f"v{number}" for number in range(len(fields)))
-    values = [_prepared(field, objs, connection) for field in fields]
+    others = [one for one in fields if not isinstance(one, IntegerVersionField)]
+    prepared = columns_of(connection, others, objs)
+    values = [
+        [*map(field.expected, objs)]
+        if isinstance(field, IntegerVersionField)
+        else next(prepared)
+        for field in fields
+    ]
     if connection.vendor == "postgresql":
         arrays = ", ".join(f"%s::{_array_type(f, connection)}" for f in fields)
         return f"{name}({names}) AS (SELECT * FROM unnest({arrays}))", [*values]  # noqa: S608
@@ -176,15 +185,6 @@ def _given(
     rows = ", ".join([row] * len(objs))
     params = chain.from_iterable(zip(*values, strict=True))
     return f"{name}({names}) AS (VALUES {rows})", [*params]
-
-
-def _prepared(
-    field: ModelField, objs: Sequence[models.Model], connection: BaseDatabaseWrapper
-) -> list[object]:
-    if isinstance(field, IntegerVersionField):
-        return [*map(field.expected, objs)]
-    attname, prepare = field.attname, field.get_db_prep_save
-    return [prepare(getattr(obj, attname), connection) for obj in objs]
 
 
 def _array_type(field: ModelField, connection: BaseDatabaseWrapper) -> str:

@@ -69,7 +69,7 @@ class NameVisitor(cst.CSTVisitor):
             self.plan.note(node, f"{name}: {_advice(name)}")
         elif name == MIXIN and not self._is_base(node):
             self.left.add(name)
-            self.plan.note(node, f"{name} is used as something else than a base")
+            self.plan.note(node, f"{name} is used as something other than a base")
         elif name == SWITCH and not self._switch(node):
             self.left.add(name)
             self.plan.note(node, f"{name}: {ADVICE[name]}")
@@ -89,7 +89,7 @@ class NameVisitor(cst.CSTVisitor):
         return False
 
     def _switch(self, node: cst.CSTNode) -> bool:
-        """Replace ``with disable_concurrency(Model):``, if it is plain what it is."""
+        """Replace ``with disable_concurrency(Model):``, if it plainly names a model."""
         call = self.plan.source.parents[node]
         if not (isinstance(call, cst.Call) and call.func is node):
             return False

@@ -144,7 +144,7 @@ class Source:
         return names.pop() if len(names) == 1 else ""
 
     def gives_away(self, name: str, module: str) -> bool:
-        """Tell whether a name in this file stands for something else than ours."""
+        """Tell whether a name in this file stands for something other than ours."""
         return any(
             found.name != f"{module}.{name}"
             and found.name != SWITCH

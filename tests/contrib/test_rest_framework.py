@@ -291,8 +291,15 @@ def test_a_list_that_still_has_the_current_version_is_true(atomic_requests, acco
 
 
 @racing
-def test_files_are_read_once_more_with_the_second_attempt(atomic_requests):
+@pytest.mark.parametrize("handler", ["Memory", "Temporary"])
+def test_files_are_stored_once_more_by_the_second_attempt(
+    handler, atomic_requests, settings, tmp_path
+):
     skip_where_nobody_can_write_meanwhile()
+    settings.MEDIA_ROOT = tmp_path
+    settings.FILE_UPLOAD_HANDLERS = [
+        f"django.core.files.uploadhandler.{handler}FileUploadHandler"
+    ]
     order = OrderFactory()
     write = Order.objects.filter(pk=order.pk)
     with write_meanwhile(Order, partial(write.update, note="theirs")):
