@@ -208,13 +208,12 @@ def _tell(
     collector: Collector, deleted: list[tuple[type[models.Model], models.Model]]
 ) -> None:
     for model, instance in deleted:
-        if not model._meta.auto_created:
-            post_delete.send(
-                sender=model,
-                instance=instance,
-                using=collector.using,
-                origin=collector.origin,
-            )
+        post_delete.send(
+            sender=model,
+            instance=instance,
+            using=collector.using,
+            origin=collector.origin,
+        )
 
 
 def _forget_key(using: str, model: type[models.Model], instance: models.Model) -> None:

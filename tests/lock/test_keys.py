@@ -475,8 +475,11 @@ def test_child_whose_parent_s_key_was_not_asked_for_is_saved():
     assert Restaurant.objects.get().version == 2
 
 
-def test_state_shared_with_the_parent_says_nothing_of_the_child():
-    place = Place.objects.get(pk=Place.objects.create(name="a").pk)
+@pytest.mark.parametrize("is_loaded", [True, False])
+def test_state_shared_with_the_parent_says_nothing_of_the_child(is_loaded):
+    place = Place.objects.create(pk=5, name="a")
+    if is_loaded:
+        place = Place.objects.get()
     child = Restaurant(place_ptr=place, stars=5)
     child.__dict__.update(place.__dict__)
     child.save()

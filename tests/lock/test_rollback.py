@@ -31,6 +31,7 @@ from testapp.models import (
     Book,
     CompositeKey,
     ConcurrentModel,
+    FieldAlone,
     Page,
     Place,
     Restaurant,
@@ -513,6 +514,18 @@ def test_killed_connection_puts_the_number_back():
 
 
 @pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite has no server")
+def test_delete_of_one_row_that_is_not_answered_may_have_been_carried_out():
+    row = FieldAlone.objects.create()
+    kill_the_connection()
+    with pytest.raises(DatabaseError) as caught:
+        row.delete()
+    connection.close()
+    assert caught.value.may_be_committed
+    assert "The answer to delete() was lost" in caught.value.__notes__[0]
+    assert row.pk == FieldAlone.objects.get().pk
+
+
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite has no server")
 def test_connection_killed_before_its_commit_puts_the_number_back():
     account = Account.objects.create()
     with pytest.raises(DatabaseError), transaction.atomic():  # noqa: PT012
@@ -668,6 +681,9 @@ def test_autocommit_off_and_a_commit_of_a_lost_transaction():
     assert (account.version, row_version(account)) == (2, 2)
 
 
+@pytest.mark.skipif(
+    connection.vendor == "postgresql", reason="psycopg refuses it in a transaction"
+)
 def test_autocommit_off_once_more_ends_nothing():
     account = Account.objects.create()
     transaction.set_autocommit(False)

@@ -757,3 +757,18 @@ def test_the_error_knows_the_object_by_both_names():
     with pytest.raises(RecordModifiedError) as caught:
         mine.save()
     assert caught.value.target is caught.value.instance is mine
+
+
+@pytest.mark.skipif(
+    connection.vendor != "sqlite", reason="the trigger is written for SQLite"
+)
+def test_the_number_of_a_row_that_cannot_be_read_afterwards_is_not_known():
+    account = AccountFactory()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "CREATE TRIGGER hide AFTER UPDATE ON testapp_account "
+            "BEGIN DELETE FROM testapp_account WHERE id = NEW.id; END"
+        )
+    account.save_base(raw=True)  # as a fixture is loaded
+    assert not Account.objects.exists()
+    assert "version" in account.get_deferred_fields()

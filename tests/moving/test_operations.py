@@ -7,6 +7,7 @@ from django.apps import apps
 from django.db import NotSupportedError, connection, models
 from django.db.migrations.state import ProjectState
 from django.db.migrations.writer import OperationWriter
+from testapp.models import Account
 
 from optilock.operations import AdoptVersion, RemoveTrigger
 
@@ -59,3 +60,32 @@ def test_a_database_whose_triggers_nobody_knows_is_refused(monkeypatch):
         connection.schema_editor(collect_sql=True) as editor,
     ):
         operation.database_forwards("testapp", editor, state, state)
+
+
+TRIGGERS = {
+    "sqlite": "SELECT name FROM sqlite_master WHERE type = 'trigger'",
+    "postgresql": "SELECT tgname FROM pg_trigger",
+    "mysql": "SELECT trigger_name FROM information_schema.triggers "
+    "WHERE trigger_schema = DATABASE()",
+}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_trigger_comes_back_on_the_way_back_and_goes_again():
+    def run(direction):
+        with connection.schema_editor() as editor:
+            getattr(operation, direction)("testapp", editor, state, state)
+        with connection.cursor() as cursor:
+            cursor.execute(TRIGGERS[connection.vendor])
+            return "concurrency_t" in {name for (name,) in cursor.fetchall()}
+
+    operation = RemoveTrigger("account", "version", trigger="concurrency_t")
+    state = ProjectState.from_apps(apps)
+    try:
+        assert run("database_backwards")
+        account = Account.objects.create()
+        Account._base_manager.update(owner="theirs")
+        account.refresh_from_db()
+        assert account.version > 1
+    finally:
+        assert not run("database_forwards")

@@ -48,6 +48,7 @@ from testapp.models import (
 
 from optilock import RecordDeletedError, RecordModifiedError, retry_on_conflict
 from optilock.retry import RetryHistory
+from optilock.retry import locking as locking_module
 from optilock.retry.locking import LostRow, lost_rows
 from optilock.signals import gave_up, retried
 from optilock.testing import no_waiting, provoke_conflicts
@@ -1880,3 +1881,31 @@ def test_what_is_no_key_is_refused_as_it_always_is(key):
 
     with pytest.raises(ValueError, match="expected a number but got 'seven'"):
         find()
+
+
+def test_a_lock_that_was_not_obtained_in_time_is_tried_again_with_the_call(monkeypatch):
+    account = Account.objects.create()
+    lock_rows, asked, calls = locking_module.lock_rows, [], []
+
+    def time_out_once(rows):
+        asked.append({row.pk for row in rows})
+        if len(asked) == 1:
+            raise OperationalError(1205, "Lock wait timeout exceeded")
+        lock_rows(rows)
+
+    monkeypatch.setattr(locking_module, "lock_rows", time_out_once)
+
+    @retry_on_conflict
+    def add():
+        mine = Account.objects.get(pk=account.pk)
+        if not calls:
+            change_behind(mine)
+        calls.append(mine.version)
+        mine.balance += 1
+        mine.save()
+
+    add()
+    assert len(calls) == 2
+    assert asked == [{account.pk}] * 2
+    account.refresh_from_db()
+    assert account.balance == 1

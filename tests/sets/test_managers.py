@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import gc
 import pickle
 
 import pytest
@@ -241,13 +243,20 @@ def test_a_child_may_bring_managers_of_its_own():
 
 
 def test_nothing_listens_any_more_once_a_model_is_there():
-    before = len(class_prepared.receivers)
+    def listening():
+        # Those of fields of other tests go when the next one is connected.
+        return sum(
+            listener() is not None for _, listener, *_ in class_prepared.receivers
+        )
+
+    gc.collect()
+    before = listening()
 
     class Model(VersionedModel):
         class Meta:
             app_label = "testapp"
 
-    assert len(class_prepared.receivers) == before
+    assert listening() == before
 
 
 def test_with_the_field_alone_the_manager_is_put_around_by_hand():
@@ -310,3 +319,46 @@ def test_what_a_queryset_of_others_adds_to_an_update_is_not_excluded():
     assert Article.objects.get().version == 2
     with pytest.raises(RecordModifiedError):
         article.save()
+
+
+def test_managers_that_are_versioned_already_keep_their_order_beside_others():
+    class Base(models.Model):
+        plain = models.Manager()
+        checked = VersionedManager()
+
+        class Meta:
+            abstract = True
+
+    class Order(VersionedModel, Base):
+        class Meta:
+            app_label = "testapp"
+
+    assert type(Order.checked) is VersionedManager
+    assert isinstance(Order.plain, VersionedManager)
+    names = [manager.name for manager in Order._meta.managers]
+    assert names.index("plain") < names.index("checked")
+
+
+def test_a_manager_of_a_relation_is_copied_with_what_it_is_about():
+    class Owner(models.Model):
+        class Meta:
+            app_label = "testapp"
+
+    class Base(models.Model):
+        objects = ArchiveManager()
+
+        class Meta:
+            abstract = True
+
+    class Thing(VersionedModel, Base):
+        owner = models.ForeignKey(Owner, models.CASCADE)
+        archived = models.BooleanField(default=False)
+
+        class Meta:
+            app_label = "testapp"
+
+    owner = Owner(pk=7)
+    copied = copy.copy(owner.thing_set)
+    assert copied.instance is owner
+    assert str(copied.all().query) == str(owner.thing_set.all().query)
+    assert isinstance(copied.all(), VersionedQuerySet)

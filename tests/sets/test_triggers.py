@@ -6,6 +6,7 @@ What it does for each way of writing a row is in test_write_paths.py.
 from __future__ import annotations
 
 import pytest
+from django.core.exceptions import FieldDoesNotExist
 from django.db import (
     DatabaseError,
     NotSupportedError,
@@ -475,3 +476,20 @@ def test_trigger_doesn_t_go_beyond_the_last_number():
     with pytest.raises(DatabaseError), transaction.atomic():
         rows.update(text="new")
     assert rows.values_list("version", "text").get() == (2**63 - 1, "old")
+
+
+@pytest.mark.django_db(transaction=True)
+@isolate_apps("testapp")
+def test_a_trigger_for_a_field_that_is_not_there_is_an_error_that_names_it():
+    class Mistyped(models.Model):
+        text = models.CharField(max_length=20)
+
+        class Meta:
+            app_label = "testapp"
+            constraints = (VersionTrigger(name="mistyped", field="revision"),)
+
+    with (
+        pytest.raises(FieldDoesNotExist, match="'revision'"),
+        connection.schema_editor(collect_sql=True) as editor,
+    ):
+        editor.create_model(Mistyped)

@@ -333,3 +333,18 @@ def test_update_or_create_bumps(row, create, is_async):
     if not create:
         with pytest.raises(RecordModifiedError):
             row.save()
+
+
+@pytest.mark.skipif(
+    connection.vendor != "sqlite", reason="the trigger is written for SQLite"
+)
+def test_where_a_trigger_leaves_rows_out_the_objects_have_to_be_loaded():
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "CREATE TRIGGER leave_out BEFORE INSERT ON testapp_stringkey "
+            "WHEN NEW.code = 'a' BEGIN SELECT RAISE(IGNORE); END"
+        )
+    objs = [StringKey(code=code, name="new") for code in "ab"]
+    upsert(objs, ["name"])
+    assert versions(StringKey) == [1]
+    assert ["version" in obj.get_deferred_fields() for obj in objs] == [True, True]
