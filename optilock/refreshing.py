@@ -53,10 +53,12 @@ def refresh(
     before = (vars(instance).copy(), state.db) if is_named else None
     known = loaded.recall(instance)
     _read(instance, version, names, partial(read, **kwargs))
+    if state.db is None:
+        return  # there is no row to be read
     if version and before and vars(instance).get(version.attname) != held:
         _refuse(instance, version.attname, *before, known)
-    if version and instance._state.db:
-        connection = connections[instance._state.db]
+    if version:
+        connection = connections[state.db]
         rollback.follow(connection, instance, version.attname, held)
     _note(instance, version, rows, names)
 

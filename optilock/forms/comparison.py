@@ -20,7 +20,7 @@ from optilock.forms.token_field import TOKEN
 from optilock.forms.unseen import UnseenField
 from optilock.loaded import UNKNOWN
 from optilock.rows import ModelField, target_field
-from optilock.values import _is_computed, same
+from optilock.values import _is_computed
 
 if TYPE_CHECKING:
     from optilock.forms.form import VersionedFormMixin
@@ -184,6 +184,8 @@ class FormComparison:
     def did_i(self, name: str, frozen: tokens.Frozen) -> bool:
         """Return whether the person changed a field that was opened like this."""
         field = self.fields[name]
+        if name in self.unseen:  # nor could they, whatever the token knows of it
+            return False
         if name in self.extra_fields:
             return self._did_i_extra(name, frozen)
         if not tokens.is_digest(frozen):
@@ -222,8 +224,6 @@ class FormComparison:
 
     def _is_stored_alike(self, field: ModelField, one: object, other: object) -> bool:
         """Return whether two values are the same to the database: "1.5" and "1.50"."""
-        if same(field, one, other):
-            return True
         connection = connections[router.db_for_write(self.form._meta.model)]
         try:
             stored = [field.get_db_prep_save(v, connection) for v in (one, other)]

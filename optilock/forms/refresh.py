@@ -17,6 +17,7 @@ from optilock.values import same
 if TYPE_CHECKING:
     from collections.abc import Container
 
+    from optilock.fields import IntegerVersionField
     from optilock.forms.form import VersionedFormMixin
 
 __all__ = ["refresh"]
@@ -29,10 +30,8 @@ def refresh(form: VersionedFormMixin, locked: models.Model) -> None:
     leaves the version behind, and ``save()`` is refused.
     """
     instance, comparison = form.instance, form._optilock.comparison
-    version = form._optilock.version
-    is_behind = version is not None and (
-        getattr(instance, version.attname) != getattr(locked, version.attname)
-    )
+    version: IntegerVersionField = form._optilock.version  # type: ignore[assignment]  # what has none isn't compared
+    is_behind = getattr(instance, version.attname) != getattr(locked, version.attname)
     if not is_behind and _is_like(instance, locked):
         return
     conflict = Conflict.of(instance, row=locked, merge_together=())
@@ -46,13 +45,12 @@ def refresh(form: VersionedFormMixin, locked: models.Model) -> None:
         for name, form_field in form.fields.items():
             if form_field.disabled:  # has the value that was read too early
                 form.cleaned_data.pop(name, None)
-        if version is not None:
-            names.append(version.name)  # what is shown of it
+        names.append(version.name)  # what is shown of it
     form.initial.update(model_to_dict(locked, names))
     form._bound_fields_cache.clear()  # type: ignore[attr-defined]  # not in the stubs
     if is_behind and comparison.extra_fields:
         return  # whoever found their values has read the row too early
-    if version is not None and not collisions:
+    if not collisions:
         setattr(instance, version.attname, getattr(locked, version.attname))
         loaded.restore(instance, loaded.recall(locked))
 

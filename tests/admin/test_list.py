@@ -5,6 +5,7 @@ import re
 import pytest
 from django.contrib.admin import options
 from django.contrib.admin.models import LogEntry
+from django.core.exceptions import ValidationError
 from django.db import connection
 from django.db.models import QuerySet
 from django.test import Client
@@ -484,3 +485,32 @@ def test_a_deleted_row_that_nobody_can_name_is_told_with_who_did_it(
     orders[1].delete()
     asked = pages[0].save(**{"form-0-amount": "30"})
     assert "carol deleted this row." in asked.text
+
+
+def test_a_row_that_is_decided_waits_for_the_others(pages):
+    mine, theirs = pages
+    theirs.save(**{"form-0-amount": "20", "form-1-amount": "21"})
+    asked = mine.save(**{"form-0-amount": "30", "form-1-amount": "31"})
+    again = asked.save(**{"form-0-optilock_decision_amount": "mine"})
+    assert not again.redirects
+    assert again.data["form-0-optilock_decision_amount"] == "mine"
+    assert rows() == [("1", "open", 21), ("2", "open", 20)]
+    assert again.save(**{"form-1-optilock_decision_amount": "theirs"}).redirects
+    assert rows() == [("1", "open", 21), ("2", "open", 30)]
+
+
+def test_what_else_is_wrong_with_a_row_is_told_beside_the_question(pages, monkeypatch):
+    def clean(self):
+        if self.status == "shipped":
+            raise ValidationError("Nobody ships from here.")
+
+    monkeypatch.setattr(Order, "clean", clean)
+    mine, theirs = pages
+    theirs.save(**{"form-0-amount": "20"})
+    asked = mine.save(**{"form-0-amount": "30", "form-0-status": "shipped"})
+    assert "form-0-optilock_decision_amount" in asked.inputs.radios
+    assert asked.text.count("Nobody ships from here.") == 1
+    decided = {"form-0-optilock_decision_amount": "mine"}
+    assert not asked.save(**decided).redirects
+    assert asked.save(**decided, **{"form-0-status": "paid"}).redirects
+    assert rows()[1] == ("2", "paid", 30)

@@ -155,3 +155,10 @@ def test_a_page_that_asks_shows_no_new_values(page, memo):
     Page.change(UserFactory(), memo).save(subject="eve's")
     assert page.attributes["data-optilock-show"] == "false"
     assert Script(page).ask("show").json()["inputs"] == {}
+
+
+def test_whoever_may_only_look_has_no_inputs_for_new_values(memo):
+    user = StaffFactory(permissions=["view_memo"])
+    script = Script(Page.change(user, memo))
+    Page.change(UserFactory(username="bob"), memo).save(subject="Hi")
+    assert script.ask("show").json() == {"version": 2}

@@ -7,7 +7,7 @@ import json
 
 import pytest
 from around import pickled, undone
-from django.db import transaction
+from django.db import models, transaction
 from django.db.models import F
 from django.test.utils import isolate_apps
 from factories import AccountFactory, EverythingFactory, PageFactory
@@ -20,9 +20,10 @@ from testapp.models import (
     Page,
     Place,
     Restaurant,
+    Unlocked,
 )
 
-from optilock import RecordModifiedError
+from optilock import RecordModifiedError, VersionedModel
 from optilock.loaded import UNKNOWN, frozen
 from optilock.values import base_values
 
@@ -363,3 +364,56 @@ def test_a_parents_state_is_not_taken_for_the_childs():
     assert "stars" in child.changed_fields()
     child.save()
     assert (child.version, Restaurant.objects.get().stars) == (2, 3)
+
+
+@pytest.mark.django_db(databases=["default", "other"])
+def test_a_refresh_from_another_database_remembers_what_is_there(page):
+    Page.objects.using("other").create(pk=page.pk, title="there", version=page.version)
+    page.refresh_from_db(using="other")
+    assert (page.title, page.changed_fields()) == ("there", [])
+    page.title = "new"
+    page.save()
+    assert Page.objects.using("other").get().title == "new"
+    assert Page.objects.using("default").get().title != "new"
+
+
+class Drafting(models.Model):
+    """A mixin that reads only what was saved, as some packages' do."""
+
+    class Meta:
+        abstract = True
+
+    def refresh_from_db(self, *args, **kwargs):
+        if self.pk is not None:
+            super().refresh_from_db(*args, **kwargs)
+
+
+@isolate_apps("testapp")
+def test_a_refresh_that_reads_nothing_changes_nothing():
+    class Draft(VersionedModel, Drafting):
+        name = models.CharField(max_length=10)
+
+        class Meta:
+            app_label = "testapp"
+
+    draft = Draft(name="typed")
+    draft.refresh_from_db()
+    assert (draft.name, draft.pk, draft._state.db) == ("typed", None, None)
+    assert draft._state.adding
+
+
+@isolate_apps("testapp")
+def test_a_model_that_has_given_up_its_version_is_refreshed_as_in_django():
+    class Free(VersionedModel):
+        version = None
+        name = models.CharField(max_length=100)
+
+        class Meta:
+            app_label = "testapp"
+            db_table = Unlocked._meta.db_table
+
+    Unlocked.objects.create(name="old")
+    free = Free.objects.get()
+    Unlocked.objects.update(name="theirs")
+    free.refresh_from_db()
+    assert free.name == "theirs"
