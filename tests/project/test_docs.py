@@ -259,7 +259,7 @@ def assigned_names(node: ast.stmt) -> list[str]:
         return [node.name]
     targets = node.targets if isinstance(node, ast.Assign) else []
     targets = [node.target] if isinstance(node, ast.AnnAssign) else targets
-    return list(map(ast.unparse, targets))
+    return [ast.unparse(one) for one in targets if not isinstance(one, ast.Subscript)]
 
 
 def body_of(module: str) -> list[ast.stmt]:
