@@ -52,7 +52,7 @@ def refresh(
     is_named = held == vars(state).get("_optilock_if_match", _NOT_NAMED)
     before = (vars(instance).copy(), state.db) if is_named else None
     known = loaded.recall(instance)
-    _read_row(instance, version, names, partial(read, **kwargs))
+    _read(instance, version, names, partial(read, **kwargs))
     if state.db is None:
         return  # there is no row to be read
     if version and before and vars(instance).get(version.attname) != held:
@@ -63,7 +63,7 @@ def refresh(
     _note(instance, version, rows, names)
 
 
-def _read_row(
+def _read(
     instance: models.Model,
     version: IntegerVersionField | None,
     names: list[str] | None,

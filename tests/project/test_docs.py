@@ -259,7 +259,8 @@ def assigned_names(node: ast.stmt) -> list[str]:
         return [node.name]
     targets = node.targets if isinstance(node, ast.Assign) else []
     targets = [node.target] if isinstance(node, ast.AnnAssign) else targets
-    return [ast.unparse(one) for one in targets if not isinstance(one, ast.Subscript)]
+    names = [one for target in targets for one in getattr(target, "elts", [target])]
+    return [ast.unparse(name) for name in names if isinstance(name, ast.Name)]
 
 
 def body_of(module: str) -> list[ast.stmt]:
@@ -382,7 +383,7 @@ def names_used(file: Path) -> set[str]:
 
 
 #: Our own names that something unrelated in Django has as well.
-OURS = {"_check_exclude", "_lock", "_post", "_values"}
+OURS = {"_check_exclude", "_lock", "_post", "_read", "_values"}
 
 ROWS = re.findall(
     r"^\| (`[^|]+) \| (`[^|]+) \| [^|]+ \| (?:none|`([\w/]+\.py)::(\w+)`) \|$",
