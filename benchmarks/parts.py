@@ -1,4 +1,8 @@
-"""Where the instructions of a locked ``save()`` go, one part after the other."""
+"""Where the instructions of a locked ``save()`` go, one part after the other.
+
+Each is counted alone, and together they come to more than the whole save: they tell
+which part is large, and are no sum.
+"""
 
 from __future__ import annotations
 
