@@ -628,8 +628,11 @@ def run_levels(database, servers, arguments):
 
 
 def table(results):
-    """Return the results in Markdown."""
+    """Return the results in Markdown, and their sum if there are several."""
     names = [field.name for field in fields(Result) if field.name != "wrong"]
+    if len(results) > 1:
+        sums = {name: sum(result[name] for result in results) for name in names[2:]}
+        results = [*results, {"database": "all", "isolation": "", **sums}]
     lines = [
         [name.replace("_", " ") for name in names],
         ["---" if name in names[:2] else "--:" for name in names],
