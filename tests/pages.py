@@ -175,3 +175,14 @@ class Script:
 def admin_url(model, view, *args):
     meta = model._meta
     return reverse(f"admin:{meta.app_label}_{meta.model_name}_{view}", args=args)
+
+
+def values(form):
+    """Return what a browser sends back of a form that nobody has touched."""
+    data = {}
+    for bound in form:
+        value = bound.value()
+        if isinstance(value, list):
+            value = [getattr(one, "pk", one) for one in value]
+        data[bound.html_name] = "" if value is None else value
+    return data

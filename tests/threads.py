@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import contextmanager
 from threading import Event, Thread
 
@@ -56,3 +57,15 @@ def locked_elsewhere(row):
     finally:
         is_over.set()
         thread.join()
+
+
+def going_on(seconds, is_enough):
+    """Yield for so long, and on a busy machine until there is enough to judge by.
+
+    Not for ever: after a minute more, what there is must do.
+    """
+    begin = time.monotonic()
+    while (elapsed := time.monotonic() - begin) < seconds + 60:
+        if elapsed >= seconds and is_enough():
+            return
+        yield

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from contextlib import suppress
-from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -18,20 +16,18 @@ SQLITE = {
     "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
 }
 WAIT, UTF8 = {"connect_timeout": 5}, {"charset": "utf8mb4"}
-#: Of each kind: its engine, options, drivers (one will do), the prefix of the variables
-#: that the server's own clients read, and the user who may do everything.
-KINDS: dict[str, tuple[str, dict[str, Any], list[str], str, str]] = {
-    "sqlite": ("sqlite3", SQLITE, ["sqlite3"], "", ""),
-    "postgresql": ("postgresql", WAIT, ["psycopg", "psycopg2"], "PG", "postgres"),
-    "mariadb": ("mysql", WAIT | UTF8, ["MySQLdb"], "MYSQL_", "root"),
+#: Of each kind: its engine, options, drivers (one will do), and who may do everything.
+KINDS: dict[str, tuple[str, dict[str, Any], list[str], str]] = {
+    "sqlite": ("sqlite3", SQLITE, ["sqlite3"], ""),
+    "postgresql": ("postgresql", WAIT, ["psycopg", "psycopg2"], "postgres"),
+    "mariadb": ("mysql", WAIT | UTF8, ["MySQLdb"], "root"),
 }
 
 
 def database(choice: str) -> dict[str, Any]:
     """Return the entry of ``DATABASES`` for a name or a URL.
 
-    A name alone means the server on this machine, on its standard port, or
-    what the variables of the server's own clients say (PGHOST, MYSQL_HOST, …).
+    A name alone means the server on this machine, on its standard port.
 
     Raises:
         ImproperlyConfigured: no such kind of database, or its driver is missing.
@@ -42,8 +38,8 @@ def database(choice: str) -> dict[str, Any]:
             f"{choice!r} is no database known here: give one of {', '.join(KINDS)}, "
             f"or a URL that begins with one of them."
         )
-    engine, options, drivers, prefix, user = KINDS[url.scheme]
-    if not any(map(_can_import, drivers)):
+    engine, options, drivers, user = KINDS[url.scheme]
+    if not any(map(find_spec, drivers)):
         raise ImproperlyConfigured(
             f"The driver for {url.scheme} is missing. Install it: "
             f'pip install ".[example,{url.scheme}]"'
@@ -52,19 +48,11 @@ def database(choice: str) -> dict[str, Any]:
     name = unquote(url.path[1:])
     if url.scheme == "sqlite":
         return {**entry, "NAME": name or Path(__file__).parents[1] / "db.sqlite3"}
-    parts = {
-        "HOST": (url.hostname, "127.0.0.1"),
-        "PORT": (url.port, ""),
-        "USER": (unquote(url.username or ""), user),
-        "PASSWORD": (unquote(url.password or ""), ""),
+    return {
+        **entry,
+        "NAME": name or "optilock",
+        "HOST": url.hostname or "127.0.0.1",
+        "PORT": url.port or "",
+        "USER": unquote(url.username or user),
+        "PASSWORD": unquote(url.password or ""),
     }
-    said = {
-        k: v or os.environ.get(prefix + k, other) for k, (v, other) in parts.items()
-    }
-    return {**entry, "NAME": name or "optilock", **said}
-
-
-def _can_import(module: str) -> bool:
-    with suppress(ImportError):
-        return bool(import_module(module))
-    return False

@@ -1,4 +1,4 @@
-"""The pages of the stories: what they say, and what their buttons do."""
+"""The pages of the stories: what they show, and what their buttons do."""
 
 from __future__ import annotations
 
@@ -22,17 +22,15 @@ class Page:
     """A story's page.
 
     Attributes:
-        lead: what the story is about.
         cards: yields what the page shows.
         change: changes a button's rows in memory, and returns whether that can be done.
-        numbers: of these rows, the field of each that people look at.
+        models: of which models these rows are.
     """
 
     story: Story
-    lead: str
     cards: Callable[[], Iterable[Card]]
     change: Callable[..., bool]
-    numbers: dict[str, str]
+    models: dict[str, type[VersionedModel]]
 
 
 def books() -> Iterator[Card]:
@@ -68,7 +66,7 @@ def contestants() -> Iterator[Card]:
 
 
 def report(payment: Payment, contestant: Contestant) -> bool:
-    if payment.verified:
+    if payment.verified or payment.contestant_id != contestant.pk:
         return False
     payment.verified = True
     contestant.votes += 1
@@ -86,34 +84,10 @@ def press(player: Player) -> bool:
 
 
 PAGES = [
+    Page(stock.STORY, books, buy, {"book": Book}),
+    Page(wallet.STORY, wallets, transfer, {"source": Wallet, "target": Wallet}),
     Page(
-        stock.STORY,
-        "Many buyers want the last copies of a book. Nobody may buy one that isn't "
-        "there.",
-        cards=books,
-        change=buy,
-        numbers={"book": "stock"},
+        votes.STORY, contestants, report, {"payment": Payment, "contestant": Contestant}
     ),
-    Page(
-        wallet.STORY,
-        "Money leaves one wallet and reaches another: both rows are written, or none.",
-        cards=wallets,
-        change=transfer,
-        numbers={"source": "balance", "target": "balance"},
-    ),
-    Page(
-        votes.STORY,
-        "A payment is reported twice. Its vote counts once, and no other vote is lost.",
-        cards=contestants,
-        change=report,
-        numbers={"contestant": "votes"},
-    ),
-    Page(
-        bot.STORY,
-        "Async handlers answer the same button: between two awaits, others run. Every "
-        "press adds its coin.",
-        cards=players,
-        change=press,
-        numbers={"player": "coins"},
-    ),
+    Page(bot.STORY, players, press, {"player": Player}),
 ]

@@ -56,6 +56,11 @@ class Story:
     def slug(self) -> str:
         return self.new_round.__module__.rpartition(".")[2]
 
+    @property
+    def lead(self) -> str:
+        """What it is about: the first line of its module."""
+        return (inspect.getdoc(inspect.getmodule(self.new_round)) or "").split("\n")[0]
+
 
 @dataclass
 class Result:

@@ -43,18 +43,22 @@ class ComparedFields(Changes):
         comparison = self.form._optilock.comparison
         locked = comparison.locked
         version = None if locked is None else tokens.look(locked).version
-        frozen = dict(opened.base)
+        frozen, as_opened = dict(opened.base), set()
         if locked is not None and opened.version == version:
             # What the page didn't show, as far as the version tells. What it did
             # counts, or a change that bumped no version would be overwritten.
             for name, field in comparison.fields.items():
                 if not field.many_to_many and name not in {*frozen, *opened.shown}:
-                    frozen[name] = comparison.freeze(name, comparison.saved(name))
+                    try:
+                        frozen[name] = comparison.freeze(name, comparison.saved(name))
+                    except TypeError:  # not JSON
+                        as_opened.add(name)
         self.digested = {n for n, v in frozen.items() if tokens.is_digest(v)}
         changes = [
             comparison.change(name, frozen.get(name, UNKNOWN))
             for name in comparison.fields
         ]
+        changes = [_alone(one) if one.name in as_opened else one for one in changes]
         files = self.form._optilock.files
         changes = [files.as_chosen(one) for one in changes]
         theirs = {one.name for one in changes if one.state is FieldState.THEIRS}
@@ -142,3 +146,9 @@ class ComparedFields(Changes):
     def current_version(self) -> int | None:
         """The version of the row now; ``None`` if it is deleted."""
         return self.compared.current_version
+
+
+def _alone(change: FieldChange) -> FieldChange:
+    """Return a change where only I can have made it, as nobody else has saved."""
+    did_i = change.state is FieldState.COLLIDING
+    return replace(change, state=FieldState.MINE if did_i else FieldState.UNCHANGED)

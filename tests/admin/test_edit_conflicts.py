@@ -6,7 +6,7 @@ import pytest
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.urls import reverse
 from factories import LineFactory, MemoFactory, OrderFactory, StaffFactory
-from pages import Page
+from pages import Page, values
 from testapp.admin import OrderAdmin
 from testapp.models import Line, Memo, Order
 
@@ -151,8 +151,7 @@ def test_a_form_alone_tells_it_at_once_without_a_request(order, found):
             model = Order
             fields = ["note"]
 
-    opened = OrderForm(instance=order)
-    data = {bound.html_name: bound.value() for bound in opened}
+    data = values(OrderForm(instance=order))
     Order.objects.update(note="theirs")
     form = OrderForm({**data, "note": "mine"}, instance=Order.objects.get())
     assert not form.is_valid()

@@ -37,12 +37,27 @@ def heard():
     overwritten.disconnect(receiver)
 
 
-def overwrite(ann, bob, order, theirs, mine, **decisions):
+BOBS, ANNS = {"note": "bob's"}, {"note": "ann's"}
+
+
+def overwrite(ann, bob, order, theirs=BOBS, mine=ANNS, **decisions):
     """Let Ann overwrite what Bob has saved, and return what she sees then."""
     my_page, their_page = Page.change(ann, order), Page.change(bob, order)
     their_page.save(**theirs)
     decisions = decisions or {f"optilock_decision_{name}": "mine" for name in mine}
     return my_page.save(**mine).save(**decisions)
+
+
+def overwrite_line(ann, bob, order):
+    LineFactory(order=order, product="pen", quantity=1)
+    return overwrite(
+        ann,
+        bob,
+        order,
+        {"lines-0-quantity": "2"},
+        {"lines-0-quantity": "3"},
+        **{"lines-0-optilock_decision_quantity": "mine"},
+    )
 
 
 def link(page):
@@ -58,7 +73,7 @@ def follow(page, user=None):
 
 
 def test_what_was_overwritten_is_put_back_like_any_change(ann, bob, order, heard):
-    done = overwrite(ann, bob, order, {"note": "bob's"}, {"note": "ann's"})
+    done = overwrite(ann, bob, order)
     assert done.messages[0].startswith(
         "You have overwritten what bob had saved: Note. <a href="
     )
@@ -78,7 +93,7 @@ def test_what_was_overwritten_is_put_back_like_any_change(ann, bob, order, heard
 
 
 def test_what_a_third_person_has_saved_since_is_asked_about(ann, bob, order):
-    done = overwrite(ann, bob, order, {"note": "bob's"}, {"note": "ann's"})
+    done = overwrite(ann, bob, order)
     Page.change(
         StaffFactory(username="carol", permissions=["change_order"]), order
     ).save(note="carol's", status="paid")
@@ -95,7 +110,7 @@ def test_what_a_third_person_has_saved_since_is_asked_about(ann, bob, order):
 
 
 def test_what_is_there_already_is_not_put_back_twice(ann, bob, order):
-    done = overwrite(ann, bob, order, {"note": "bob's"}, {"note": "ann's"})
+    done = overwrite(ann, bob, order)
     follow(done).save()
     shown = follow(done)
     assert "There is nothing to put back any more." in shown.text
@@ -103,7 +118,7 @@ def test_what_is_there_already_is_not_put_back_twice(ann, bob, order):
 
 
 def test_nobody_else_can_use_the_link(ann, bob, order):
-    done = overwrite(ann, bob, order, {"note": "bob's"}, {"note": "ann's"})
+    done = overwrite(ann, bob, order)
     shown = Page.get(bob, link(done))
     assert "There is nothing to put back any more." in shown.text
     assert shown.data["note"] == "ann's"
@@ -111,7 +126,7 @@ def test_nobody_else_can_use_the_link(ann, bob, order):
 
 def test_who_may_no_longer_change_it_sees_it_as_it_is(bob, order):
     ann = StaffFactory(username="ann", permissions=["change_order", "view_order"])
-    done = overwrite(ann, bob, order, {"note": "bob's"}, {"note": "ann's"})
+    done = overwrite(ann, bob, order)
     ann.user_permissions.clear()
     assert done.client.get(link(done)).status_code == 403
     ann.user_permissions.set(
@@ -135,7 +150,7 @@ def test_fields_that_are_read_only_stay(ann, bob, order, monkeypatch):
 
 
 def test_it_can_be_put_back_for_a_day(ann, bob, order, monkeypatch):
-    done = overwrite(ann, bob, order, {"note": "bob's"}, {"note": "ann's"})
+    done = overwrite(ann, bob, order)
     later = timezone.now() + datetime.timedelta(hours=25)
     monkeypatch.setattr(
         "optilock.overwriting.time.time_ns", lambda: int(later.timestamp() * 10**9)
@@ -171,15 +186,7 @@ def test_values_of_each_kind_are_put_back(ann, bob):
 
 
 def test_rows_of_inlines_are_put_back(ann, bob, order):
-    LineFactory(order=order, product="pen", quantity=1)
-    done = overwrite(
-        ann,
-        bob,
-        order,
-        {"lines-0-quantity": "2"},
-        {"lines-0-quantity": "3"},
-        **{"lines-0-optilock_decision_quantity": "mine"},
-    )
+    done = overwrite_line(ann, bob, order)
     shown = follow(done)
     assert shown.data["lines-0-quantity"] == "2"
     shown.save()
@@ -187,15 +194,7 @@ def test_rows_of_inlines_are_put_back(ann, bob, order):
 
 
 def test_a_row_that_a_third_person_has_saved_since_is_asked_about(ann, bob, order):
-    LineFactory(order=order, product="pen", quantity=1)
-    done = overwrite(
-        ann,
-        bob,
-        order,
-        {"lines-0-quantity": "2"},
-        {"lines-0-quantity": "3"},
-        **{"lines-0-optilock_decision_quantity": "mine"},
-    )
+    done = overwrite_line(ann, bob, order)
     carol = UserFactory(username="carol")
     Page.change(carol, order).save(**{"lines-0-quantity": "4"})
     asked = follow(done).save()
@@ -214,7 +213,7 @@ def test_cells_of_a_list_are_put_back_on_the_change_form(ann, bob, order):
 
 def test_neither_secrets_nor_files_are_kept(ann, bob, order, monkeypatch):
     monkeypatch.setattr(OrderAdmin, "optilock_secret_fields", ["note"])
-    done = overwrite(ann, bob, order, {"note": "bob's"}, {"note": "ann's"})
+    done = overwrite(ann, bob, order)
     assert "Put back" not in done.messages[0]
     assert "bob's" not in str(dict(done.client.session))
 
@@ -229,14 +228,8 @@ def test_a_session_in_a_cookie_holds_only_what_has_room(ann, bob, order, setting
 
 
 def test_receivers_are_told_whose_values_were_overwritten(ann, bob, order, heard):
-    overwrite(
-        ann,
-        bob,
-        order,
-        {"note": "bob's"},
-        {"note": "ann's", "amount": "8"},
-        optilock_decision_note="mine",
-    )
+    mine = {**ANNS, "amount": "8"}
+    overwrite(ann, bob, order, BOBS, mine, optilock_decision_note="mine")
     [told] = heard
     assert (told["sender"], told["pk"], told["version"]) == (Order, order.pk, 3)
     assert told["fields"].keys() == {"note"}
@@ -271,7 +264,7 @@ def told(monkeypatch):
 
 
 def test_the_person_is_told_on_the_next_page_and_only_once(ann, bob, order, told):
-    overwrite(ann, bob, order, {"note": "bob's"}, {"note": "ann's"})
+    overwrite(ann, bob, order)
     assert Page.list(ann, Order).messages == []
     page = Page.list(bob, Order)
     sentence = "What you had saved in Order “17” was overwritten by ann: Note."
@@ -284,7 +277,7 @@ def test_the_person_is_told_on_the_next_page_and_only_once(ann, bob, order, told
 
 
 def test_nobody_is_told_of_what_they_may_not_see_any_more(ann, bob, order, told):
-    overwrite(ann, bob, order, {"note": "bob's"}, {"note": "ann's"})
+    overwrite(ann, bob, order)
     Order.objects.all().delete()
     assert "overwritten by" not in Page.list(bob, Order).text
     assert not Notice.objects.exists()
@@ -296,14 +289,14 @@ def test_who_overwrites_what_is_their_own_is_told_nothing(ann, order, told):
 
 
 def test_without_the_option_nobody_is_told(ann, bob, order):
-    overwrite(ann, bob, order, {"note": "bob's"}, {"note": "ann's"})
+    overwrite(ann, bob, order)
     assert not Notice.objects.exists()
 
 
 def test_notices_are_deleted_when_they_are_old(ann, bob, order, told):
     old = timezone.now() - datetime.timedelta(days=91)
     Notice.objects.create(model="a.b", object_id="1", user=ann, by=bob, when=old)
-    overwrite(ann, bob, order, {"note": "bob's"}, {"note": "ann's"})
+    overwrite(ann, bob, order)
     assert [notice.user for notice in Notice.objects.all()] == [bob]
 
 

@@ -9,6 +9,7 @@ from contextlib import suppress
 import pytest
 from django.db import Error, connection, transaction
 from testapp.models import Account, Ledger
+from threads import going_on
 
 from cluster.aliases import databases, default_is, make_tables, race
 from optilock import RecordModifiedError, retry_on_conflict
@@ -86,8 +87,7 @@ def test_what_is_reported_on_any_node_is_in_the_row(galera, nodes, write):
 
     def work(number):
         with default_is(nodes[number % len(nodes)]):
-            end = time.monotonic() + 3
-            while time.monotonic() < end:
+            for _ in going_on(3, lambda: refused and len(reported) > 20):
                 account = Account.objects.get(pk=pk)
                 account.balance += 1
                 try:

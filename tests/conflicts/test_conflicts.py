@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
-import pickle
 import uuid
 from decimal import Decimal
 
 import pytest
+from around import pickled
 from django.db import transaction
 from django.db.models import F
 from django.test.utils import isolate_apps
@@ -36,10 +36,6 @@ from optilock.signals import conflict_detected
 from optilock.values import comparable, same
 
 pytestmark = pytest.mark.django_db(databases=["default", "other"])
-
-
-def pickled(value):
-    return pickle.loads(pickle.dumps(value))  # noqa: S301 -- it is our own
 
 
 UNCHANGED, MINE, THEIRS, SAME, COLLIDING, _ = FieldState

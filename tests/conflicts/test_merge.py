@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
-import pickle
 import sys
 import uuid
 from contextlib import nullcontext
 from decimal import Decimal
 
 import pytest
+from around import pickled, undone
 from asgiref.sync import async_to_sync
 from django import VERSION
 from django.core.exceptions import ValidationError
@@ -47,17 +47,6 @@ from optilock.conflicts import Conflict
 from optilock.signals import conflict_detected, conflict_merged
 
 pytestmark = pytest.mark.django_db(databases=["default", "other"])
-
-
-def undone(write):
-    """Write in a transaction, or a savepoint, that is rolled back."""
-    with transaction.atomic():
-        write()
-        transaction.set_rollback(True)
-
-
-def pickled(value):
-    return pickle.loads(pickle.dumps(value))  # noqa: S301 -- it is our own
 
 
 def pair(instance):

@@ -7,6 +7,7 @@ import pytest
 from django import forms
 from django.forms import inlineformset_factory
 from factories import LineFactory, OrderFactory
+from pages import values
 from testapp.models import Colour, Customer, Line, Order
 
 from optilock import Conflict, FieldState, MergeConflict
@@ -27,16 +28,6 @@ class OrderForm(VersionedModelForm):
     class Meta:
         model = Order
         fields = ["status", "amount", "customer", "note", "tags"]
-
-
-def values(form):
-    data = {}
-    for bound in form:
-        value = bound.value()
-        if isinstance(value, list):
-            value = [getattr(one, "pk", one) for one in value]
-        data[bound.html_name] = "" if value is None else value
-    return data
 
 
 def conflict_of(order, form_class=OrderForm, *, theirs, **mine):

@@ -9,6 +9,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.forms import inlineformset_factory, modelform_factory, modelformset_factory
 from factories import CustomerFactory, LineFactory, MemoFactory, OrderFactory
+from pages import values
 from testapp.models import (
     Account,
     Assorted,
@@ -49,17 +50,6 @@ class OrderForm(VersionedModelForm):
 @pytest.fixture
 def order():
     return OrderFactory(note="old", amount=10)
-
-
-def values(form):
-    """What a browser sends back for a form nobody touched."""
-    data = {}
-    for bound in form:
-        value = bound.value()
-        if isinstance(value, list):
-            value = [getattr(one, "pk", one) for one in value]
-        data[bound.html_name] = "" if value is None else value
-    return data
 
 
 def fresh(order):
@@ -788,6 +778,59 @@ def test_a_field_of_the_form_alone_collides(order, placed, name):
     assert again.is_valid(), again.errors
     again.save()
     assert Placed.elsewhere[name] != changes_elsewhere(order)[name]
+
+
+class Size:
+    """A value of a project's own, which JSON doesn't know."""
+
+    def __init__(self, text):
+        self.text = text
+
+    def __str__(self):
+        return self.text
+
+    def __eq__(self, other):
+        return isinstance(other, Size) and self.text == other.text
+
+    __hash__ = None
+
+
+class SizeField(forms.CharField):
+    def to_python(self, value):
+        return Size(str(value))
+
+    def has_changed(self, initial, data):
+        return self.to_python(initial) != self.to_python(data)
+
+
+class Sized(VersionedModelForm):
+    size = SizeField(required=False)
+
+    class Meta:
+        model = Order
+        fields = ["status", "note"]
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, initial={"size": Size("small")}, **kwargs)
+
+
+@pytest.mark.parametrize("bumped", [False, True])
+@pytest.mark.parametrize("typed", ["small", "large"])
+def test_where_a_value_is_not_json_the_version_tells(order, bumped, typed):
+    data = values(Sized(instance=fresh(order)))
+    if bumped:
+        Order.objects.filter(pk=order.pk).update(status="paid")
+    form = send(order, data, Sized, note="mine", size=typed)
+    is_asked = bumped and typed == "large"
+    assert form.is_valid() is not is_asked
+    if is_asked:
+        assert form.conflict.undecided == ["size"]
+        assert panel.render([form.conflict], subject="it")
+    else:
+        assert form.cleaned_data["size"] == Size(typed)
+        form.save()
+        assert fresh(order).note == "mine"
+        assert fresh(order).status == ("paid" if bumped else "open")
 
 
 def test_fields_of_the_form_alone_that_nobody_changed_are_no_conflict(order, placed):

@@ -11,6 +11,7 @@ from django.core.exceptions import ValidationError
 from django.forms import modelform_factory, modelformset_factory
 from django.template.loader import get_template
 from factories import OrderFactory
+from pages import values
 from testapp.models import Assorted, Colour, Memo, Order
 
 from optilock import FieldState, panel
@@ -42,17 +43,7 @@ def fresh(row):
 
 def opened(row, form_class=OrderForm, **kwargs):
     """Return what a browser sends back of a page that was opened now."""
-    return sent(form_class(instance=fresh(row), **kwargs))
-
-
-def sent(form):
-    data = {}
-    for bound in form:
-        value = bound.value()
-        if isinstance(value, list):
-            value = [getattr(one, "pk", one) for one in value]
-        data[bound.html_name] = "" if value is None else value
-    return data
+    return values(form_class(instance=fresh(row), **kwargs))
 
 
 def send(row, data, form_class=OrderForm, **changes):
@@ -68,8 +59,23 @@ def collide(order, theirs, mine, form_class=OrderForm, *, name="note", **kwargs)
     return send(order, data, form_class, **{name: mine}, **kwargs)
 
 
+def save(form):
+    assert form.is_valid()
+    return form.save()
+
+
 def news(form):
     return [one.about(Author("bob")) for one in panel.find_news([form.conflict])]
+
+
+@pytest.fixture
+def decide(monkeypatch):
+    """Say what is to become of an order's fields, whenever both change them."""
+    return lambda **decisions: monkeypatch.setattr(Order, "merge_decisions", decisions)
+
+
+def add_both(change):
+    return change.theirs + change.mine - change.base
 
 
 @pytest.fixture
@@ -100,15 +106,13 @@ def test_long_texts_are_merged(order, paragraphs):
     )
     Order.objects.update(note=old)
     form = collide(order, theirs, mine.replace("\n", "\r\n"))
-    assert form.is_valid()
-    assert form.save().note == both.replace("\n", "\r\n")
+    assert save(form).note == both.replace("\n", "\r\n")
 
 
 def test_the_ends_of_lines_and_of_the_text_make_no_difference(order):
     Order.objects.update(note=OLD.replace("\n", "\r\n") + "\r\n")
     form = collide(order, THEIRS + "\n", MINE.replace("\n", "\r\n"))
-    assert form.is_valid()
-    assert form.save().note == BOTH.replace("\n", "\r\n")
+    assert save(form).note == BOTH.replace("\n", "\r\n")
 
 
 def test_my_changes_that_they_have_made_too_are_theirs(order):
@@ -134,7 +138,7 @@ def test_a_merged_text_is_validated(order):
     assert form.errors == {"note": ["Too loud."]}
     # It is there to be corrected, and is theirs from now on.
     assert form["note"].value() == BOTH
-    form = send(order, sent(form), Short, note=MINE)
+    form = send(order, values(form), Short, note=MINE)
     assert form.is_valid()
     assert form.seen == MINE
     assert form.save().note == MINE
@@ -144,9 +148,8 @@ def test_what_is_shown_as_merged_can_be_taken_out_again(order):
     form = collide(order, THEIRS, MINE, amount="a lot")
     assert not form.is_valid()
     assert form["note"].value() == BOTH
-    form = send(order, sent(form), note=OLD, amount="10")
-    assert form.is_valid()
-    assert form.save().note == OLD
+    form = send(order, values(form), note=OLD, amount="10")
+    assert save(form).note == OLD
     assert form.conflict is None
 
 
@@ -160,10 +163,9 @@ def test_what_an_earlier_page_has_merged_is_told_when_it_is_saved(order, colours
     for _ in range(2):
         assert not form.is_valid()
         assert form.conflict.mixed == ["note", "tags"]
-        form = send(order, sent(form))
-    form = send(order, sent(form), amount="10", note=BOTH + "\n\nFour.")
-    assert form.is_valid()
-    assert form.save().note == BOTH + "\n\nFour."
+        form = send(order, values(form))
+    form = send(order, values(form), amount="10", note=BOTH + "\n\nFour.")
+    assert save(form).note == BOTH + "\n\nFour."
     assert news(form) == ["Merged: your changes and those of bob are in Note and Tags."]
 
 
@@ -188,10 +190,9 @@ def overlapping(order):
 def test_a_decision_is_about_the_passages_that_overlap(
     order, overlapping, decision, note, text
 ):
-    data = sent(overlapping)
+    data = values(overlapping)
     form = send(order, data, optilock_decision_note=decision)
-    assert form.is_valid()
-    form.save()
+    save(form)
     assert fresh(order).note == BOTH.replace("Two.", note)
     assert len(news(form)) == 1
     assert news(form)[0].startswith(text)
@@ -214,9 +215,8 @@ def test_both_can_be_edited(order, overlapping):
     assert "ONE" in proposal
     edited = "ONE.\r\n\r\nTwo, as we both say.\r\n\r\nTHREE.  "
     both = {"optilock_decision_note": "both", "optilock_edited_note": edited}
-    form = send(order, sent(overlapping), **both)
-    assert form.is_valid()
-    form.save()
+    form = send(order, values(overlapping), **both)
+    save(form)
     assert fresh(order).note == edited.strip()
     assert news(form) == ["You have overwritten what bob had saved: Note."]
 
@@ -224,16 +224,15 @@ def test_both_can_be_edited(order, overlapping):
 def test_both_as_proposed_overwrite_nobody(order, overlapping):
     proposal = overlapping.conflict.proposal("note").replace("\n", "\r\n")
     both = {"optilock_decision_note": "both", "optilock_edited_note": proposal}
-    form = send(order, sent(overlapping), **both)
-    assert form.is_valid()
-    assert form.save().note == proposal
+    form = send(order, values(overlapping), **both)
+    assert save(form).note == proposal
     assert news(form) == ["Merged: your changes and those of bob are in Note."]
 
 
 def test_both_with_what_they_have_deleted_is_told_as_overwritten(order):
     form = collide(order, "One.\n\nThree.", OLD.replace("Two.", "Two!"))
     assert form.conflict.undecided == ["note"]
-    form = send(order, sent(form), optilock_decision_note="both")
+    form = send(order, values(form), optilock_decision_note="both")
     assert form.is_valid()
     assert news(form) == ["You have overwritten what bob had saved: Note."]
 
@@ -243,7 +242,7 @@ def test_what_was_edited_is_validated(order, overlapping):
         note = forms.CharField(max_length=10)
 
     edited = {"optilock_decision_note": "both", "optilock_edited_note": "x" * 11}
-    form = send(order, sent(overlapping), Strict, **edited)
+    form = send(order, values(overlapping), Strict, **edited)
     assert "note" in form.errors
     assert form.conflict.proposal("note") == "x" * 11
 
@@ -253,16 +252,15 @@ def test_nothing_that_was_edited_is_lost_to_a_third_writer(order, overlapping):
     both = {"optilock_decision_note": "both", "optilock_edited_note": edited}
     third = THEIRS.replace("Two.", "Two, as they say.").replace("One.", "Uno.")
     Order.objects.update(note=third)
-    form = send(order, sent(overlapping), **both)
+    form = send(order, values(overlapping), **both)
     assert not form.is_valid()
     assert form.conflict.undecided == ["note"]
     proposal = form.conflict.proposal("note")
     assert "as we say" in proposal
     assert "Uno." in proposal
     both["optilock_edited_note"] = proposal
-    form = send(order, sent(form), **both)
-    assert form.is_valid()
-    assert form.save().note == proposal
+    form = send(order, values(form), **both)
+    assert save(form).note == proposal
 
 
 @pytest.mark.parametrize("decision", ["both", ""])
@@ -273,14 +271,13 @@ def test_what_was_edited_is_asked_about_although_nothing_collides_any_more(
     if decision:
         edited["optilock_decision_note"] = decision
     Order.objects.update(note=OLD)  # a third person takes it back
-    form = send(order, sent(overlapping), **edited)
+    form = send(order, values(overlapping), **edited)
     assert form.conflict.undecided == ["note"]
     assert "what I typed" in form.conflict.proposal("note")
     assert "ONE" in panel.show(form.conflict, "note", "mine")
     edited["optilock_decision_note"] = "both"
-    form = send(order, sent(form), **edited)
-    assert form.is_valid()
-    assert form.save().note == "what I typed"
+    form = send(order, values(form), **edited)
+    assert save(form).note == "what I typed"
 
 
 @pytest.mark.parametrize(
@@ -292,17 +289,16 @@ def test_theirs_is_never_answered_with_mine(order, decision, asks, note):
     form = collide(order, "bob's", "ann's")
     Order.objects.update(note="old")  # a third person takes it back
     decided = {"optilock_decision_note": decision}
-    form = send(order, sent(form), **decided)
+    form = send(order, values(form), **decided)
     assert form.is_valid() is not asks
     if asks:
-        form = send(order, sent(form), **decided)
-        assert form.is_valid()
-    assert form.save().note == note
+        form = send(order, values(form), **decided)
+    assert save(form).note == note
     assert fresh(order).note == note
 
 
 def test_what_was_edited_but_not_chosen_stays(order, overlapping):
-    form = send(order, sent(overlapping), optilock_edited_note="what I typed")
+    form = send(order, values(overlapping), optilock_edited_note="what I typed")
     assert not form.is_valid()
     assert form.conflict.proposal("note") == "what I typed"
 
@@ -312,7 +308,7 @@ def test_one_line_that_both_changed_is_a_question_as_ever(order):
     form = collide(order, "bob's", "ann's")
     assert form.conflict.undecided == ["note"]
     assert form.conflict.proposal("note") == "bob's\nann's"
-    form = send(order, sent(form), optilock_decision_note="theirs")
+    form = send(order, values(form), optilock_decision_note="theirs")
     assert form.is_valid()
     assert form.conflict.mixed == []
     assert form.changed_data == []
@@ -325,7 +321,7 @@ def test_a_line_of_text_has_no_passages():
     assert form.conflict.undecided == ["subject"]
     assert form.conflict.merges.texts == {}
     both = {"optilock_decision_subject": "both", "optilock_edited_subject": "both"}
-    assert not send(memo, sent(form), form_class, **both).is_valid()
+    assert not send(memo, values(form), form_class, **both).is_valid()
 
 
 def test_without_merge3_texts_are_asked_about_as_a_whole(order, monkeypatch):
@@ -333,9 +329,8 @@ def test_without_merge3_texts_are_asked_about_as_a_whole(order, monkeypatch):
     form = collide(order, THEIRS, MINE)
     assert form.conflict.undecided == ["note"]
     assert form.conflict.merges.texts == {}
-    form = send(order, sent(form), optilock_decision_note="mine")
-    assert form.is_valid()
-    assert form.save().note == MINE
+    form = send(order, values(form), optilock_decision_note="mine")
+    assert save(form).note == MINE
 
 
 def test_a_text_the_token_has_no_room_for_is_asked_about(order, monkeypatch):
@@ -404,9 +399,8 @@ def test_a_merged_set_is_what_clean_sees_and_the_page_shows(order, colours):
     form = send(order, data, Careful, tags=[b.pk, c.pk])
     assert form.seen == {"a", "b", "c"}
     assert {*form["tags"].value()} == {a.pk, b.pk, c.pk}
-    form = send(order, sent(form), tags=[a.pk])
-    assert form.is_valid()
-    form.save()
+    form = send(order, values(form), tags=[a.pk])
+    save(form)
     assert list(order.tags.all()) == [a]
 
 
@@ -450,8 +444,7 @@ def test_objects_are_merged_by_key_only_where_the_form_says_so():
     by_key = assorted_form(merge_decisions={"json": "keys"})
     Assorted.objects.update(json=old)
     form = collide(kinds, theirs, mine, by_key, name="json")
-    assert form.is_valid()
-    assert form.save().json == {"a": 2, "b": 2}
+    assert save(form).json == {"a": 2, "b": 2}
     Assorted.objects.update(json=old)
     form = collide(kinds, theirs, '{"a": 3, "b": 1}', by_key, name="json")
     assert form.conflict.undecided == ["json"]
@@ -460,12 +453,10 @@ def test_objects_are_merged_by_key_only_where_the_form_says_so():
 # --- decisions -----------------------------------------------------------------
 
 
-def test_the_models_decisions_count(order, monkeypatch):
-    decisions = {"amount": lambda change: change.theirs + change.mine - change.base}
-    monkeypatch.setattr(Order, "merge_decisions", decisions)
+def test_the_models_decisions_count(order, decide):
+    decide(amount=add_both)
     form = collide(order, 15, "12", name="amount")
-    assert form.is_valid()
-    assert form.save().amount == 17
+    assert save(form).amount == 17
     assert news(form) == ["Merged: your changes and those of bob are in Amount."]
 
 
@@ -478,47 +469,42 @@ def test_the_models_decisions_count(order, monkeypatch):
     ],
 )
 def test_what_is_decided_once_and_for_all_is_told(
-    order, monkeypatch, decision, amount, text
+    order, decide, decision, amount, text
 ):
-    monkeypatch.setattr(Order, "merge_decisions", {"amount": decision})
+    decide(amount=decision)
     form = collide(order, 15, "12", name="amount")
-    assert form.is_valid()
-    assert form.save().amount == amount
+    assert save(form).amount == amount
     assert news(form) == [text]
 
 
-def test_what_is_decided_as_mine_is_told_after_a_page_with_errors_too(
-    order, monkeypatch
-):
-    monkeypatch.setattr(Order, "merge_decisions", {"amount": "mine"})
+def test_what_is_decided_as_mine_is_told_after_a_page_with_errors_too(order, decide):
+    decide(amount="mine")
     form = collide(order, 15, "12", name="amount", status="no status")
     assert not form.is_valid()
-    form = send(order, sent(form), status="paid")
+    form = send(order, values(form), status="paid")
     assert form.is_valid()
     assert news(form) == ["You have overwritten what bob had saved: Amount."]
 
 
-def test_the_forms_decisions_come_before_the_models(order, monkeypatch):
+def test_the_forms_decisions_come_before_the_models(order, decide):
     class Asking(OrderForm):
         merge_decisions = {"note": "ask"}
 
-    monkeypatch.setattr(Order, "merge_decisions", {"note": "mine", "amount": "mine"})
+    decide(note="mine", amount="mine")
     form = collide(order, THEIRS, MINE, Asking)
     assert form.conflict.undecided == ["note"]
     assert form.conflict.merges.texts == {}
     assert collide(order, 15, "12", Asking, name="amount").is_valid()
 
 
-def test_what_is_the_same_is_no_question_and_no_sum(order, monkeypatch):
-    decisions = {"amount": lambda change: change.theirs + change.mine - change.base}
-    monkeypatch.setattr(Order, "merge_decisions", decisions)
+def test_what_is_the_same_is_no_question_and_no_sum(order, decide):
+    decide(amount=add_both)
     form = collide(order, 12, "12", name="amount")
-    assert form.is_valid()
-    assert form.save().amount == 12
+    assert save(form).amount == 12
 
 
-def test_what_is_no_value_is_asked_about(order, monkeypatch):
-    monkeypatch.setattr(Order, "merge_decisions", {"amount": "mine"})
+def test_what_is_no_value_is_asked_about(order, decide):
+    decide(amount="mine")
     form = collide(order, 15, "a lot", name="amount")
     assert form.conflict.undecided == ["amount"]
 
@@ -540,9 +526,8 @@ def test_who_wants_to_be_asked_always_is_asked(order):
     assert not form.is_valid()
     assert form.conflict.is_open
     assert form["note"].value() == BOTH
-    form = send(order, sent(form), Always)
-    assert form.is_valid()
-    assert form.save().note == BOTH
+    form = send(order, values(form), Always)
+    assert save(form).note == BOTH
 
 
 def test_rows_of_a_formset_are_merged(order):
@@ -550,11 +535,9 @@ def test_rows_of_a_formset_are_merged(order):
         Order, form=OrderForm, formset=VersionedModelFormSet, extra=0
     )
     formset = formset_class(queryset=Order.objects.all())
-    data = {
-        bound.html_name: "" if bound.value() is None else bound.value()
-        for form in (formset.management_form, *formset)
-        for bound in form
-    }
+    data = {}
+    for form in (formset.management_form, *formset):
+        data |= values(form)
     Order.objects.update(note=THEIRS)
     formset = formset_class({**data, "form-0-note": MINE})
     assert formset.is_valid(), formset.errors

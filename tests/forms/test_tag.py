@@ -13,7 +13,7 @@ from django.http import Http404, HttpResponse
 from django.template import Context, Template
 from django.test import RequestFactory
 from factories import LineFactory, OrderFactory
-from pages import Inputs
+from pages import Inputs, values
 from testapp.models import Line, Order
 
 from optilock import panel
@@ -101,7 +101,7 @@ def test_the_panel_brings_its_style_and_script_and_leads_back(order):
 
 
 def test_a_form_that_was_saved_and_is_shown_again_asks_nothing(order):
-    data = {bound.html_name: bound.value() for bound in OrderForm(instance=order)}
+    data = values(OrderForm(instance=order))
     Order.objects.filter(pk=order.pk).update(note="theirs")
     form = OrderForm({**data, "note": "mine"}, instance=Order.objects.get())
     assert not form.is_valid()
@@ -127,7 +127,7 @@ def test_who_it_was_what_it_is_and_the_way_back_can_be_said(order):
         "{% conflict form author=bob subject='bill' reload_url='/x/' button='go' %}"
     )
     form = OrderForm(instance=order)
-    data = {bound.html_name: bound.value() for bound in form}
+    data = values(form)
     Order.objects.filter(pk=order.pk).update(note="theirs")
     form = OrderForm({**data, "note": "mine"}, instance=Order.objects.get())
     assert not form.is_valid()
@@ -197,7 +197,7 @@ def test_another_objects_form_brings_nothing_back(order):
 
 def test_an_object_is_found_by_what_its_page_has_shown(order):
     form = OrderForm(instance=order)
-    data = {bound.html_name: bound.value() for bound in form}
+    data = values(form)
     Order.objects.filter(pk=order.pk).update(number="renamed")
     assert get_opened_or_404(Order, data, number="17") == order
     Order.objects.filter(pk=order.pk).delete()
@@ -210,7 +210,7 @@ def test_an_object_is_found_by_what_its_page_has_shown(order):
 
 def test_a_form_with_a_prefix_is_found(order):
     form = OrderForm(instance=order, prefix="head")
-    data = {bound.html_name: bound.value() for bound in form}
+    data = values(form)
     pk = order.pk
     Order.objects.filter(pk=order.pk).delete()
     opened = get_opened_or_404(Order, data, prefix="head", pk=pk)
@@ -220,7 +220,7 @@ def test_a_form_with_a_prefix_is_found(order):
 
 
 def test_a_new_object_of_ones_own_is_not_taken_for_a_deleted_one(order):
-    data = {b.html_name: b.value() for b in OrderForm(instance=order)}
+    data = values(OrderForm(instance=order))
     Order.objects.filter(pk=order.pk).delete()
     form = OrderForm({**data, "number": "18"}, instance=Order())
     assert form.is_valid(), form.errors
@@ -240,7 +240,7 @@ def test_what_was_made_again_is_an_object_as_any_other(order):
     assert form.is_valid(), form.errors
     again = form.save()
     form = OrderForm(instance=again)
-    data = {bound.html_name: bound.value() for bound in form}
+    data = values(form)
     form = OrderForm({**data, "note": "once more"}, instance=again)
     assert form.is_valid(), form.errors
     form.save()

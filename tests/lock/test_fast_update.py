@@ -98,6 +98,20 @@ def in_row(instance):
     return {name: value for name, value in row.items() if name != "id"}
 
 
+def spy(monkeypatch, owner, name):
+    """Patch a method as a package does, and collect whose it is called."""
+    original = getattr(owner, name)
+    calls = []
+
+    @wraps(original)
+    def patched(self, *args, **kwargs):
+        calls.append(self)
+        return original(self, *args, **kwargs)
+
+    monkeypatch.setattr(owner, name, patched)
+    return calls
+
+
 def known(model, **values):
     """Return an instance, and let its connection know how it is saved."""
     instance = model.objects.create(**values)
@@ -249,15 +263,7 @@ def test_number_that_no_row_can_have_is_a_conflict():
 def test_patched_method_is_called(owner, name, monkeypatch):
     """Packages that cache, trace or separate tenants hook into these."""
     instance = known(models.LockedKinds)
-    original = getattr(owner, name)
-    calls = []
-
-    @wraps(original)
-    def patched(self, *args, **kwargs):
-        calls.append(self)
-        return original(self, *args, **kwargs)
-
-    monkeypatch.setattr(owner, name, patched)
+    calls = spy(monkeypatch, owner, name)
     instance.save()
     assert calls
     assert models.LockedKinds.objects.get().version == 3
@@ -446,15 +452,7 @@ def test_method_patched_deeper_is_called_warm_and_cold(owner, name, warm, monkey
     instance = known(models.LockedKinds)
     if not warm:
         vars(connections["default"]).pop("_optilock_known", None)
-    original = getattr(owner, name)
-    calls = []
-
-    @wraps(original)
-    def patched(self, *args, **kwargs):
-        calls.append(self)
-        return original(self, *args, **kwargs)
-
-    monkeypatch.setattr(owner, name, patched)
+    calls = spy(monkeypatch, owner, name)
     instance.save()
     assert calls
 

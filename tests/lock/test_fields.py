@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import copy
 import pickle
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 
 import django
 import pytest
+from around import listening, statements
 from asgiref.sync import async_to_sync
 from django.core import serializers
 from django.core.handlers.base import BaseHandler
@@ -17,7 +18,7 @@ from django.db.models.functions import Upper
 from django.db.models.signals import post_save, pre_save
 from django.http import HttpResponse
 from django.test import RequestFactory, override_settings
-from django.test.utils import CaptureQueriesContext, isolate_apps
+from django.test.utils import isolate_apps
 from django.utils.timezone import now
 from django_fsm import ConcurrentTransition
 from factories import AccountFactory
@@ -101,27 +102,6 @@ def number(instance):
 def again(instance):
     """The same row as somebody else holds it."""
     return type(instance)._base_manager.get(pk=instance.pk)
-
-
-@contextmanager
-def statements(using="default"):
-    with CaptureQueriesContext(connections[using]) as context:
-        found = []
-        yield found
-    found += [
-        query["sql"]
-        for query in context.captured_queries
-        if not query["sql"].startswith(("SAVEPOINT", "RELEASE", "ROLLBACK TO"))
-    ]
-
-
-@contextmanager
-def listening(signal, receiver, sender):
-    signal.connect(receiver, sender=sender)
-    try:
-        yield
-    finally:
-        signal.disconnect(receiver, sender=sender)
 
 
 # What a save does to the number

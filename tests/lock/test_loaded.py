@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import copy
 import json
-import pickle
 
 import pytest
+from around import pickled, undone
 from django.db import transaction
 from django.db.models import F
 from django.test.utils import isolate_apps
@@ -27,17 +27,6 @@ from optilock.loaded import UNKNOWN, frozen
 from optilock.values import base_values
 
 pytestmark = pytest.mark.django_db(databases=["default", "other"])
-
-
-def undone(write):
-    """Write in a transaction, or a savepoint, that is rolled back."""
-    with transaction.atomic():
-        write()
-        transaction.set_rollback(True)
-
-
-def pickled(value):
-    return pickle.loads(pickle.dumps(value))  # noqa: S301 -- it is our own
 
 
 @pytest.fixture

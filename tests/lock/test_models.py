@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from functools import wraps
 
 import pytest
+from around import listening, statements
 from asgiref.sync import async_to_sync
 from django.db import connections, models, transaction
 from django.db.models import ProtectedError
 from django.db.models.deletion import Collector
 from django.db.models.signals import post_delete, post_save, pre_delete
-from django.test.utils import CaptureQueriesContext, isolate_apps
+from django.test.utils import isolate_apps
 from testapp.models import (
     Account,
     AccountProxy,
@@ -95,28 +96,6 @@ def everything():
 
 def again(instance):
     return type(instance)._base_manager.get(pk=instance.pk)
-
-
-@contextmanager
-def statements():
-    with CaptureQueriesContext(connections["default"]) as context:
-        found = []
-        yield found
-    transactions = ("BEGIN", "COMMIT", "SAVEPOINT", "RELEASE")
-    found += [
-        query["sql"]
-        for query in context.captured_queries
-        if not query["sql"].startswith(transactions)
-    ]
-
-
-@contextmanager
-def listening(signal, receiver, sender):
-    signal.connect(receiver, sender=sender)
-    try:
-        yield
-    finally:
-        signal.disconnect(receiver, sender=sender)
 
 
 @pytest.mark.parametrize("create", KINDS)

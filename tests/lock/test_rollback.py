@@ -1217,11 +1217,11 @@ def test_object_that_goes_costs_the_same_however_many_savepoints_are_open():
         connection = connections["default"]
         with transaction.atomic():
             rollback.set_until_rollback(connection, Account(), "version", 2)
-            started = time.perf_counter()
+            started = time.process_time()
             for number in range(savepoints):
                 connection._optilock_log.begin(f"s{number}")
                 rollback.set_until_rollback(connection, Account(), "version", 2)
-            return time.perf_counter() - started
+            return time.process_time() - started
 
     # It was a hundred times as long when each of them was looked through.
     assert seconds(20_000) < 50 * max(seconds(2_000), 0.01)

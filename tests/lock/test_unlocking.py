@@ -498,34 +498,35 @@ def test_an_async_function_is_decorated():
         theirs.save()
 
 
+async def race(unlocking):
+    """Save a stale object unlocked, and meanwhile another one in another task."""
+    account = await Account.objects.acreate()
+    mine, other = [await Account.objects.aget() for _ in range(2)]
+    await account.asave()
+    entered, done = asyncio.Event(), asyncio.Event()
+
+    async def overwriting():
+        entered.set()
+        await done.wait()
+        await mine.asave()
+
+    async def checked():
+        await entered.wait()
+        try:
+            with pytest.raises(RecordModifiedError):
+                await other.asave()
+        finally:
+            done.set()
+
+    await asyncio.gather(unlocking(overwriting)(), checked())
+    with pytest.raises(RecordModifiedError):
+        await other.asave()
+    return mine.version
+
+
 @pytest.mark.django_db(transaction=True)
 def test_an_async_function_that_waits_unlocks_no_other_task():
-    async def race():
-        account = await Account.objects.acreate()
-        mine, other = [await Account.objects.aget() for _ in range(2)]
-        await account.asave()
-        entered, done = asyncio.Event(), asyncio.Event()
-
-        @unlocked(Account)
-        async def overwriting():
-            entered.set()
-            await done.wait()
-            await mine.asave()
-
-        async def checked():
-            await entered.wait()
-            try:
-                with pytest.raises(RecordModifiedError):
-                    await other.asave()
-            finally:
-                done.set()
-
-        await asyncio.gather(overwriting(), checked())
-        with pytest.raises(RecordModifiedError):
-            await other.asave()
-        return mine.version
-
-    assert async_to_sync(race)() == 3
+    assert async_to_sync(race)(unlocked(Account)) == 3
 
 
 def generator():
@@ -608,32 +609,14 @@ def test_another_thread_is_not_unlocked():
 
 @pytest.mark.django_db(transaction=True)
 def test_another_task_is_not_unlocked():
-    async def race():
-        account = await Account.objects.acreate()
-        mine, other = [await Account.objects.aget() for _ in range(2)]
-        await account.asave()
-        entered, done = asyncio.Event(), asyncio.Event()
-
+    def in_a_block(function):
         async def overwriting():
             with unlocked(Account):
-                entered.set()
-                await done.wait()
-                await mine.asave()
+                await function()
 
-        async def checked():
-            await entered.wait()
-            try:
-                await other.asave()
-            except RecordModifiedError:
-                return "refused"
-            finally:
-                done.set()
-            return "saved"
+        return overwriting
 
-        _, result = await asyncio.gather(overwriting(), checked())
-        return result, mine.version
-
-    assert async_to_sync(race)() == ("refused", 3)
+    assert async_to_sync(race)(in_a_block) == 3
 
 
 def test_async_overwriting():

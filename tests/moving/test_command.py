@@ -29,9 +29,27 @@ class Moved:
         self.status = status
         self.said = said
         self.left = [line for line in said if ": left for you: " in line]
+        self.notes = [text for _, note, text in map(split_note, said) if note]
 
     def __getitem__(self, name):
         return (self.root / name).read_text()
+
+    @property
+    def models(self):
+        return self["shop/models.py"]
+
+    @property
+    def migration(self):
+        return self["shop/migrations/0002_optilock_move.py"]
+
+
+def split_note(line):
+    return line.partition(": note: ")
+
+
+def plain(text):
+    """Return lines that were indented to be read here."""
+    return dedent(text).lstrip("\n")
 
 
 @pytest.fixture
@@ -45,7 +63,7 @@ def move(tmp_path):
             if isinstance(text, bytes):
                 path.write_bytes(text)
             else:
-                path.write_text(dedent(text).lstrip("\n"))
+                path.write_text(plain(text))
         said = []
         status = command.run(tmp_path, said.append, write=write, **options)
         return Moved(tmp_path, status, said)
@@ -61,7 +79,22 @@ from django.db import models
 """
 
 
-def models(text, **more):
+#: A model as most are.
+COUNTED = "class A(models.Model):\n    version = AutoIncVersionField()\n"
+
+
+def base(field):
+    """Return an abstract model."""
+    return f"""
+class Base(models.Model):
+    {field}
+
+    class Meta:
+        abstract = True
+"""
+
+
+def models(text=COUNTED, **more):
     """A project with one app."""
     text = HEAD.lstrip("\n") + text
     return {"shop/models.py": text, "shop/migrations/0001_initial.py": INITIAL, **more}
@@ -96,9 +129,9 @@ def models(text, **more):
 )
 def test_a_field(move, old, new):
     moved = move(models(f"class A(models.Model):\n    version = {old}\n"))
-    assert f"    version = {new}\n" in moved["shop/models.py"]
+    assert f"    version = {new}\n" in moved.models
     assert moved.status == 0, moved.said
-    assert "concurrency" not in moved["shop/models.py"]
+    assert "concurrency" not in moved.models
 
 
 def test_what_a_column_was_is_in_its_migration(move):
@@ -106,7 +139,7 @@ def test_what_a_column_was_is_in_its_migration(move):
     head = "from ool import VersionField\n"
     moved = move(models(head + text.format("db_index=True, null=True")))
     was = "was=models.PositiveIntegerField(default=0, null=True, db_index=True)"
-    assert was in moved["shop/migrations/0002_optilock_move.py"]
+    assert was in moved.migration
 
 
 @pytest.mark.parametrize(
@@ -141,13 +174,12 @@ class B(models.Model):
     version = ool.VersionField{given}
 """)
     )
-    assert "version = IntegerVersionField(help_text='h')" in moved["shop/models.py"]
+    assert "version = IntegerVersionField(help_text='h')" in moved.models
     new = "version = IntegerVersionField('nth', db_index=True, help_text='h')"
-    assert new in moved["shop/models.py"]
-    said = [line.partition(": note: ")[2] for line in moved.said if ": note: " in line]
+    assert new in moved.models
     effect = "it had no effect, or optilock sees to it"
     comment = "this comment goes with what it stood at: # once it was"
-    assert said == [
+    assert moved.notes == [
         f"the field loses 'nth', db_index=True, default=3, null=True: {effect}",
         comment,
         f"the field loses default=3, null=True: {effect}",
@@ -169,9 +201,8 @@ class A(models.Model):
         ignore_fields = ["a"]
 """)
     )
-    migration = moved["shop/migrations/0002_optilock_move.py"]
     given = 'verbose_name="N", db_column="c", exclude=["a"]'
-    assert f"field=optilock.IntegerVersionField({given})" in migration
+    assert f"field=optilock.IntegerVersionField({given})" in moved.migration
 
 
 @pytest.mark.parametrize(
@@ -196,10 +227,10 @@ class A(models.Model):
         {meta}
 """)
     )
-    text = moved["shop/models.py"]
+    text = moved.models
     assert f"version = IntegerVersionField(exclude={excluded})" in text
     assert "ConcurrencyMeta" not in text
-    assert f"exclude={excluded}" in moved["shop/migrations/0002_optilock_move.py"]
+    assert f"exclude={excluded}" in moved.migration
     assert moved.status == 0
 
 
@@ -224,7 +255,7 @@ class A({base}):
 """)
     )
     assert "which fields it leaves out" in moved.left[0]
-    assert "ConcurrencyMeta" in moved["shop/models.py"]
+    assert "ConcurrencyMeta" in moved.models
 
 
 # Triggers
@@ -252,11 +283,10 @@ def test_a_trigger_is_declared(move, meta, expected):
             "    def __str__(self):\n        return ''\n"
         )
     )
-    assert expected in moved["shop/models.py"]
+    assert expected in moved.models
     assert moved.status == 0
-    migration = moved["shop/migrations/0002_optilock_move.py"]
-    assert 'optilock.VersionTrigger(name="shop_a_v", field="v")' in migration
-    assert 'RemoveTrigger("a", "v")' in migration
+    assert 'optilock.VersionTrigger(name="shop_a_v", field="v")' in moved.migration
+    assert 'RemoveTrigger("a", "v")' in moved.migration
 
 
 def test_constraints_that_are_not_a_list_are_left(move):
@@ -302,20 +332,16 @@ def test_a_trigger_joins_the_constraints_that_are_inherited(
 ):
     text = BASE.format(bases=bases, above=above, constraints=constraints)
     moved = move(models(text))
-    assert expected in moved["shop/models.py"]
+    assert expected in moved.models
     is_left = expected.startswith("#")
     assert (moved.status, bool(moved.left)) == (is_left, is_left)
 
 
 def test_a_trigger_is_declared_where_that_of_the_abstract_model_is_not_inherited(move):
     moved = move(
-        models("""
-class Base(models.Model):
-    v = TriggerVersionField()
-
-    class Meta:
-        abstract = True
-
+        models(
+            base("v = TriggerVersionField()")
+            + """
 class A(Base):
     class Meta:
         verbose_name = "a"
@@ -327,37 +353,33 @@ class B(Base):
 class C(Base):
     class Meta(Base.Meta):
         constraints = [one]
-""")
+"""
+        )
     )
-    text = moved["shop/models.py"]
+    text = moved.models
     names = ["%(app_label)s_%(class)s_v", "shop_a_v", "shop_c_v"]
     for name in names:
         assert text.count(f'VersionTrigger(name="{name}", field="v")') == 1
     assert text.count("VersionTrigger(") == len(names)
-    migration = moved["shop/migrations/0002_optilock_move.py"]
-    assert migration.count("optilock.VersionTrigger(") == 3
+    assert moved.migration.count("optilock.VersionTrigger(") == 3
 
 
 def test_a_trigger_of_an_abstract_model_has_a_name_for_each(move):
     moved = move(
-        models("""
-class Base(models.Model):
-    version = TriggerVersionField()
-
-    class Meta:
-        abstract = True
-
+        models(
+            base("version = TriggerVersionField()")
+            + """
 class A(Base):
     pass
 
 class B(Base):
     pass
-""")
+"""
+        )
     )
-    assert '"%(app_label)s_%(class)s_version"' in moved["shop/models.py"]
-    migration = moved["shop/migrations/0002_optilock_move.py"]
+    assert '"%(app_label)s_%(class)s_version"' in moved.models
     for name in ("shop_a_version", "shop_b_version"):
-        assert f'VersionTrigger(name="{name}")' in migration
+        assert f'VersionTrigger(name="{name}")' in moved.migration
 
 
 # Which models, and where their migrations are
@@ -365,13 +387,9 @@ class B(Base):
 
 def test_only_tables_of_their_own_are_taken_over(move):
     moved = move(
-        models("""
-class Base(models.Model):
-    version = AutoIncVersionField()
-
-    class Meta:
-        abstract = True
-
+        models(
+            base("version = AutoIncVersionField()")
+            + """
 class A(Base):
     pass
 
@@ -385,26 +403,23 @@ class Proxy(A):
 if True:
     class Other(Base):
         pass
-""")
+"""
+        )
     )
-    migration = moved["shop/migrations/0002_optilock_move.py"]
-    assert migration.count("AdoptVersion(") == 2
-    assert 'AdoptVersion("a", "version", was=models.BigIntegerField(' in migration
+    assert moved.migration.count("AdoptVersion(") == 2
+    assert 'AdoptVersion("a", "version", was=models.BigIntegerField(' in moved.migration
 
 
 def test_names_that_two_apps_have(move):
     moved = move(
         {
-            **models("""
-class Base(models.Model):
-    version = AutoIncVersionField()
-
-    class Meta:
-        abstract = True
-
+            **models(
+                base("version = AutoIncVersionField()")
+                + """
 class A(Base):
     pass
-"""),
+"""
+            ),
             "stock/models.py": """
                 from django.db import models
                 from shop.models import Base as Counted
@@ -451,13 +466,8 @@ class A(models.Model):
 
 def test_an_app_by_another_label(move):
     config = 'class Shop(AppConfig):\n    label = "s"\n'
-    moved = move(
-        models(
-            "class A(models.Model):\n    version = AutoIncVersionField()\n",
-            **{"shop/apps.py": config},
-        )
-    )
-    assert '[("s", "0001_initial")]' in moved["shop/migrations/0002_optilock_move.py"]
+    moved = move(models(**{"shop/apps.py": config}))
+    assert '[("s", "0001_initial")]' in moved.migration
 
 
 @pytest.mark.parametrize("end", ["x = (", "if 1:\n        a\n    b"])
@@ -469,24 +479,22 @@ def test_what_was_left_in_an_unfinished_file_is_told(move, end):
 
 
 def test_an_app_without_migrations_is_left(move):
-    files = models("class A(models.Model):\n    version = AutoIncVersionField()\n")
+    files = models()
     del files["shop/migrations/0001_initial.py"]
     moved = move(files)
     assert "the app 'shop', which has no migrations" in moved.left[0]
     assert moved.status == move({}).status == move({}).status == 1
     comment = "# optilock_move: A is of the app"
-    assert moved["shop/models.py"].count(comment) == 1
-    lines = moved["shop/models.py"].split("\n")
+    assert moved.models.count(comment) == 1
+    lines = moved.models.split("\n")
     text = "\n".join(line for line in lines if not line.startswith(comment))
     assert move({"shop/models.py": text}).status == 0
 
 
 def test_a_model_that_was_left_is_taken_over_by_a_later_run(move):
-    text = "class A(models.Model):\n    version = AutoIncVersionField()\n"
     passed = "from concurrency.fields import AutoIncVersionField as Own\n"
     moved = move(
         models(
-            text,
             **{
                 "shop/fields.py": passed,
                 "shop/more.py": "from shop.fields import Own\n"
@@ -495,7 +503,7 @@ def test_a_model_that_was_left_is_taken_over_by_a_later_run(move):
             },
         )
     )
-    assert 'AdoptVersion("a"' in moved["shop/migrations/0002_optilock_move.py"]
+    assert 'AdoptVersion("a"' in moved.migration
     assert "others import Own from here" in moved.left[0]
     more = moved["shop/more.py"].replace("from shop.fields import Own\n", passed)
     moved = move({"shop/fields.py": "", "shop/more.py": more})
@@ -507,7 +515,7 @@ def test_a_model_that_was_left_is_taken_over_by_a_later_run(move):
 
 
 def test_an_app_with_two_last_migrations_is_left(move):
-    files = models("class A(models.Model):\n    version = AutoIncVersionField()\n")
+    files = models()
     files["shop/migrations/0002_a.py"] = files["shop/migrations/0001_initial.py"]
     files["shop/migrations/0003_b.py"] = INITIAL.replace(
         "[]", '[("shop", "0002_a")]', 1
@@ -515,7 +523,7 @@ def test_an_app_with_two_last_migrations_is_left(move):
     moved = move(files)
     assert "has 2 last migrations" in moved.left[0]
     # Else the next run wouldn't know the tables.
-    assert moved["shop/models.py"] == files["shop/models.py"]
+    assert moved.models == files["shop/models.py"]
 
 
 def test_what_was_squashed_is_no_last_migration(move):
@@ -528,7 +536,6 @@ def test_what_was_squashed_is_no_last_migration(move):
 
     moved = move(
         models(
-            "class A(models.Model):\n    version = AutoIncVersionField()\n",
             **{
                 "shop/migrations/0002_b.py": migration(dependencies=["0001_initial"]),
                 "shop/migrations/0001_squashed_0002.py": migration(
@@ -577,7 +584,7 @@ else:
         version = AutoIncVersionField()
 """)
     )
-    text = moved["shop/migrations/0002_optilock_move.py"]
+    text = moved.migration
     assert 'AdoptVersion("a", ' in text
     assert 'AdoptVersion("b", ' in text
 
@@ -593,7 +600,6 @@ def test_the_ends_of_lines_stay(move):
 def test_a_title_is_not_a_field(move):
     moved = move(
         models(
-            "class A(models.Model):\n    version = AutoIncVersionField()\n",
             **{
                 "shop/admin.py": """
                 from concurrency.admin import ConcurrentModelAdmin
@@ -625,14 +631,14 @@ def test_names_by_each_way_of_importing_them(move):
             """
         }
     )
-    assert moved["a.py"] == dedent("""
+    assert moved["a.py"] == plain("""
         import os
         from optilock import RecordModifiedError, unlocked
 
         a = RecordModifiedError, RecordModifiedError, RecordModifiedError
         with unlocked(models.Order):
             pass
-    """).lstrip("\n")
+    """)
 
 
 @pytest.mark.parametrize(
@@ -682,11 +688,11 @@ def test_a_method_of_theirs_is_left(move):
 
 
 def test_nothing_is_changed_before_a_star_is_written_out(move):
-    files = models("class A(models.Model):\n    version = AutoIncVersionField()\n")
+    files = models()
     files["shop/other.py"] = "from concurrency.fields import *\n"
     moved = move(files)
     assert moved.status == 1
-    assert moved["shop/models.py"] == files["shop/models.py"]
+    assert moved.models == files["shop/models.py"]
     assert not (moved.root / "shop/migrations/0002_optilock_move.py").exists()
 
 
@@ -708,7 +714,7 @@ def test_a_name_that_may_be_something_else_is_left(move):
             version = AutoIncVersionField()
     """
     moved = move({"shop/models.py": text})
-    assert moved["shop/models.py"] == dedent(text).lstrip("\n")
+    assert moved.models == plain(text)
     [line] = moved.left
     either = "AutoIncVersionField or concurrency.fields.AutoIncVersionField"
     assert line.endswith(f": may be {either}: make it one, and run this again")
@@ -732,7 +738,7 @@ def test_our_names_are_written_out_where_they_stand_for_something_else(move):
         }
     )
     assert moved.status == 0, moved.said
-    assert moved["a.py"] == dedent("""
+    assert moved["a.py"] == plain("""
         import optilock
         from optilock import RecordModifiedError
 
@@ -743,7 +749,7 @@ def test_our_names_are_written_out_where_they_stand_for_something_else(move):
         def other(disable_concurrency):
             with disable_concurrency(Order):
                 raise RecordModifiedError
-    """).lstrip("\n")
+    """)
 
 
 def test_a_file_in_its_own_encoding_stays_in_it(move):
@@ -770,8 +776,7 @@ def test_comments_that_go_are_told(move):
             """
         }
     )
-    said = [line.partition(": note: ")[2] for line in moved.said if ": note: " in line]
-    assert said == [
+    assert moved.notes == [
         "this comment goes with what it stood at: # Who was here?",
         "this comment goes with what it stood at: # raise",
     ]
@@ -853,11 +858,11 @@ def test_settings(move):
             """
         }
     )
-    assert moved["settings.py"] == dedent("""
+    assert moved["settings.py"] == plain("""
         INSTALLED_APPS = ["django", "optilock"]
         MIDDLEWARE = ["optilock.http.middleware.ConflictMiddleware"]
         CONCURRENCY_ENABLED = False
-    """).lstrip("\n")
+    """)
     assert "there is no switch for all" in moved.left[0]
 
 
@@ -912,7 +917,6 @@ def test_templates(move):
 
 def test_what_drops_the_version_is_left(move):
     files = models(
-        "class A(models.Model):\n    version = AutoIncVersionField()\n",
         **{
             "shop/api.py": """
                 from rest_framework import serializers
@@ -957,9 +961,7 @@ def test_the_folder_of_an_app(tmp_path, monkeypatch):
     folder = tmp_path / "shop"
     (folder / "migrations").mkdir(parents=True)
     (folder / "migrations/0001_initial.py").write_text(INITIAL)
-    (folder / "models.py").write_text(
-        f"{HEAD}class A(models.Model):\n    version = AutoIncVersionField()\n"
-    )
+    (folder / "models.py").write_text(HEAD + COUNTED)
     monkeypatch.chdir(folder)
     assert command.main(["--write"]) == 0
     text = (folder / "migrations/0002_optilock_move.py").read_text()

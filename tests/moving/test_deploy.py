@@ -87,7 +87,7 @@ def test_nothing_is_lost_between_saves_and_nothing_at_all_with_the_trigger(race)
     run, moved = race
     assert run(old=["", ""]) == 0
     # Their save(update_fields=...) doesn't bump, so this is what must be avoided.
-    assert run(old=["", FIELDS]) > 0
+    assert any(run(old=["", FIELDS]) for _ in range(5))
     moved.do(TRIGGER)
     assert run(old=["", FIELDS]) == 0
     assert run(old=[FIELDS], new=["", FIELDS]) == 0

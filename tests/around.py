@@ -1,0 +1,41 @@
+"""What goes on around a save: its statements and signals, and what is undone later."""
+
+from __future__ import annotations
+
+import pickle
+from contextlib import contextmanager
+
+from django.db import connections, transaction
+from django.test.utils import CaptureQueriesContext
+
+TRANSACTIONS = "BEGIN", "COMMIT", "SAVEPOINT", "RELEASE", "ROLLBACK TO"
+
+
+@contextmanager
+def statements(using="default"):
+    """Collect what is sent, but for what only begins or ends something."""
+    with CaptureQueriesContext(connections[using]) as context:
+        found = []
+        yield found
+    sent = [query["sql"] for query in context.captured_queries]
+    found += [sql for sql in sent if not sql.startswith(TRANSACTIONS)]
+
+
+@contextmanager
+def listening(signal, receiver, sender):
+    signal.connect(receiver, sender=sender)
+    try:
+        yield
+    finally:
+        signal.disconnect(receiver, sender=sender)
+
+
+def undone(write):
+    """Write in a transaction, or a savepoint, that is rolled back."""
+    with transaction.atomic():
+        write()
+        transaction.set_rollback(True)
+
+
+def pickled(value):
+    return pickle.loads(pickle.dumps(value))  # noqa: S301 -- it is our own
