@@ -16,7 +16,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.db import connections, models
-from django.db.models.query import ModelIterable
+from django.db.models.query import MAX_GET_RESULTS, ModelIterable
 from django.db.models.sql.compiler import SQLCompiler
 
 from optilock.djangos import IS_KNOWN, are_djangos
@@ -83,6 +83,8 @@ class _Compiled:
         self.untouched = vars(self.all.query)
         self.seen = self._names()
         rows = locking(self.all, connection).filter(pk=row.pk).order_by()
+        if connection.features.supports_select_for_update_with_limit:
+            rows.query.set_limits(high=MAX_GET_RESULTS)  # as get() does
         self.compiler: SQLCompiler = rows.query.get_compiler(connection=connection)
         self.sql, params = self.compiler.as_sql()
         self.is_plain = tuple(params) == (param,)
