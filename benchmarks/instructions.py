@@ -19,14 +19,17 @@ from tempfile import TemporaryDirectory
 
 from django.db import IntegrityError, connection
 
-from benchmarks import harness, http
+from benchmarks import harness, http, pages
 from benchmarks.load import contenders as loaded
 from benchmarks.load import getting, loading
+from benchmarks.parts import parts
 from benchmarks.save import in_atomic, saving
 from optilock import RecordModifiedError
 
 #: Where callgrind writes to. It is set inside valgrind.
 FOLDER = "OPTILOCK_CALLGRIND"
+
+UNIT = "thousand instructions"
 
 
 def tables(plan: harness.Plan) -> Iterator[harness.Table]:
@@ -48,6 +51,7 @@ def tables(plan: harness.Plan) -> Iterator[harness.Table]:
         "save(update_fields=…)",
         {name: saving(model, **one) for name, model in six.items()},
     )
+    yield counted(plan, "parts of a save()", parts())
     yield counted(
         plan,
         "save() in atomic()",
@@ -77,6 +81,19 @@ def tables(plan: harness.Plan) -> Iterator[harness.Table]:
     patches, gets = http.ways()
     yield counted(plan, "PATCH", patches, calls=3)
     yield counted(plan, "GET", gets, calls=3)
+    client = pages.signed_in()
+    for title, urls in pages.pages().items():
+        opened = {name: pages.opening(client, url) for name, url in urls.items()}
+        for open_page in opened.values():
+            for _ in range(2):
+                open_page()()
+        yield harness.Table(
+            f"POST of {title}",
+            UNIT,
+            harness.interleave(
+                opened, plan.rounds, lambda page: instructions(page(), 1) / 1000
+            ),
+        )
 
 
 def counted(
@@ -91,7 +108,7 @@ def counted(
     samples = harness.interleave(
         ways, plan.rounds, lambda way: (instructions(way, calls) - empty) / calls / 1000
     )
-    return harness.Table(name, "thousand instructions", samples)
+    return harness.Table(name, UNIT, samples)
 
 
 def instructions(way: Callable[[], object], calls: int) -> int:
@@ -180,7 +197,8 @@ def under_valgrind() -> int:
 
 if __name__ == "__main__":
     if FOLDER in os.environ:
-        harness.main("instructions", tables, rounds=3, also=http.SETTINGS)
+        settings = pages.SETTINGS | http.SETTINGS
+        harness.main("instructions", tables, rounds=3, also=settings)
     elif shutil.which("valgrind") is None:
         sys.exit("Nothing is counted: valgrind isn't installed here.")
     else:

@@ -49,13 +49,30 @@ SETTINGS = {
 
 
 def tables(plan: harness.Plan) -> Iterator[harness.Table]:
+    client = signed_in()
+    for title, urls in pages().items():
+        gets = {name: getting(client, url) for name, url in urls.items()}
+        yield harness.cpu(plan, f"GET of {title}", gets, calls=2, notes=queries(gets))
+        opened = {name: opening(client, url) for name, url in urls.items()}
+        yield harness.Table(
+            f"POST of {title}",
+            "µs of client CPU",
+            harness.interleave(
+                opened, plan.rounds, lambda page: 1_000_000 * harness.seconds(page())
+            ),
+            queries({name: page() for name, page in opened.items()}),
+        )
+
+
+def pages() -> dict[str, dict[str, str]]:
+    """Make the rows, and return the URLs of each page: stock, and versioned."""
     from benchmarks import models, sites
 
     sides = {
         "stock ModelAdmin": ("unlocked", models.Unlocked),
         "optilock": ("locked", models.Locked),
     }
-    client, keys = signed_in(), {}
+    keys = {}
     for name, (_, model) in sides.items():
         model._default_manager.bulk_create(model() for _ in range(sites.ROWS))
         order = model._default_manager.first()
@@ -68,21 +85,10 @@ def tables(plan: harness.Plan) -> Iterator[harness.Table]:
         for name, (site, model) in sides.items()
     }
     forms = {name: f"{url}{keys[name]}/change/" for name, url in lists.items()}
-    for title, urls in [
-        (f"a form with {sites.LINES} rows inline", forms),
-        (f"a list of {sites.ROWS} editable rows", lists),
-    ]:
-        gets = {name: getting(client, url) for name, url in urls.items()}
-        yield harness.cpu(plan, f"GET of {title}", gets, calls=2, notes=queries(gets))
-        pages = {name: opening(client, url) for name, url in urls.items()}
-        yield harness.Table(
-            f"POST of {title}",
-            "µs of client CPU",
-            harness.interleave(
-                pages, plan.rounds, lambda page: 1_000_000 * harness.seconds(page())
-            ),
-            queries({name: page() for name, page in pages.items()}),
-        )
+    return {
+        f"a form with {sites.LINES} rows inline": forms,
+        f"a list of {sites.ROWS} editable rows": lists,
+    }
 
 
 def signed_in() -> Client:

@@ -25,7 +25,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except KeyboardInterrupt:
-        sys.exit(130)  # what a shell reports for a program that Ctrl-C has ended
+    main()

@@ -12,21 +12,19 @@ that changes how an ``UPDATE`` is sent, as for ``save()``.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
-from itertools import chain
+from collections.abc import Container, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.db import connections, models, transaction
 from django.db.models import Q
 
+from optilock import joined
 from optilock.exceptions import (
     RecordModifiedError,
     RowConflict,
     error_for,
 )
 from optilock.expressions import NextVersion
-from optilock.fast_update import sends_as_usual
 from optilock.fields import IntegerVersionField
 from optilock.keys import refuse_new_key
 from optilock.lost_transactions import one_statement
@@ -34,8 +32,6 @@ from optilock.rows import ModelField, as_of_now, version_field
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
-    from django.db.backends.utils import _SQLType
-
 
 __all__ = [
     "BATCH_SIZE",
@@ -106,20 +102,28 @@ def write(
     Returns:
         Whether all rows were there, at the versions their objects expect.
     """
-    tables: dict[type[models.Model], list[ModelField]] = {version.model: []}
+    columns: dict[type[models.Model], list[ModelField]] = {version.model: []}
     for field in fields:
         table = field.model._meta.concrete_model
-        tables.setdefault(table, []).append(field)  # type: ignore[arg-type]  # it has a column
-    if len(objs) == len(tables) == 1:
+        columns.setdefault(table, []).append(field)  # type: ignore[arg-type]  # it has a column
+    # The table with the version is the first: its rows are then locked.
+    first, *others = [
+        _Table(using, model, version, found, objs, batch_size)
+        for model, found in columns.items()
+    ]
+    if len(objs) == 1 and not others:
         # If the one row doesn't match, there is nothing to be taken back.
         with one_statement(using, "bulk_update()"):
-            return _write_table(using, version.model, version, fields, objs, batch_size)
+            return first.write() == 1
+    # Nor is there if the first statement looks at all rows. Outside a block it needn't.
+    looks = connections[using].in_atomic_block and first.can_look_first()
     try:
-        with transaction.atomic(using=using):
-            # The table with the version is the first: its rows are then locked.
-            for model, columns in tables.items():
-                if not _write_table(using, model, version, columns, objs, batch_size):
-                    raise _NotAllMatchedError
+        with transaction.atomic(using=using, savepoint=not looks):
+            count = first.write(looks_first=looks)
+            if looks and not count:
+                return False
+            if count < len(objs) or any(one.write() < len(objs) for one in others):
+                raise _NotAllMatchedError
     except _NotAllMatchedError:
         return False
     return True
@@ -141,17 +145,7 @@ def conflict(
         outside: keys of the rows that the queryset leaves out.
     """
     model = version.model
-    rows: models.QuerySet[models.Model] = as_of_now(
-        models.QuerySet(model, using=using), using
-    )
-    names = [field.attname for field in model._meta.pk_fields]
-    found: dict[tuple[object, ...], int] = {}
-    for batch in batches(objs, BATCH_SIZE):
-        pks = [obj._get_pk_val(model._meta) for obj in batch]
-        for *key, current in rows.filter(pk__in=pks).values_list(
-            *names, version.attname
-        ):
-            found[tuple(key)] = current
+    found = _versions_now(using, version, objs)
     all_rows = [
         (key, RowConflict(obj, using, version.expected(obj), found.get(key)))
         for obj in objs
@@ -175,6 +169,29 @@ def conflict(
     )
 
 
+def _versions_now(
+    using: str, version: IntegerVersionField, objs: Sequence[models.Model]
+) -> dict[tuple[object, ...], int]:
+    """Return the versions of the objects' rows, those that there are."""
+    model = version.model
+    if connections[using].needs_rollback:
+        # All of them matched, and the database has left some out: by a trigger, say.
+        # Nothing can be read now, and what was written will be undone.
+        return {row_key(model, obj): version.expected(obj) for obj in objs}
+    rows: models.QuerySet[models.Model] = as_of_now(
+        models.QuerySet(model, using=using), using
+    )
+    names = [field.attname for field in model._meta.pk_fields]
+    found: dict[tuple[object, ...], int] = {}
+    for batch in batches(objs, BATCH_SIZE):
+        pks = [obj._get_pk_val(model._meta) for obj in batch]
+        for *key, current in rows.filter(pk__in=pks).values_list(
+            *names, version.attname
+        ):
+            found[tuple(key)] = current
+    return found
+
+
 def row_key(model: type[models.Model], obj: models.Model) -> tuple[object, ...]:
     """Return the primary key of the object's row in the model's table."""
     return tuple(
@@ -186,164 +203,64 @@ def batches(objs: Sequence[_M], size: int) -> Iterator[Sequence[_M]]:
     return (objs[start : start + size] for start in range(0, len(objs), size))
 
 
-def _write_table(
-    using: str,
-    model: type[models.Model],
-    version: IntegerVersionField,
-    fields: Sequence[ModelField],
-    objs: Sequence[models.Model],
-    batch_size: int | None,
-) -> bool:
-    connection = connections[using]
-    keys = model._meta.pk_fields
-    checked = [version] if model is version.model else []
-    write_batch: Callable[..., int]
-    if _can_join(connection, keys, fields, objs):
-        write_batch, limit = _join_update, BATCH_SIZE
-        if connection.features.max_query_params:
-            columns = len(keys) + len(checked) + len(fields)
-            limit = min(limit, connection.features.max_query_params // columns)
-    else:
-        write_batch, limit = _case_update, CASE_BATCH_SIZE
-    return all(
-        write_batch(connection, model, keys, checked, fields, batch) == len(batch)
-        for batch in batches(objs, min(batch_size or limit, limit))
-    )
+class _Table:
+    """What is written into one table of the objects' model.
 
+    Args:
+        using: the alias of the database.
+        model: the model of the table.
+        version: the version field, maybe of another table.
+        fields: what is written.
+        objs: the objects.
+        batch_size: how many of them a statement may write.
+    """
 
-def _join_update(
-    connection: BaseDatabaseWrapper,
-    model: type[models.Model],
-    keys: Sequence[ModelField],
-    checked: Sequence[IntegerVersionField],
-    fields: Sequence[ModelField],
-    objs: Sequence[models.Model],
-) -> int:
-    """Write the rows with an UPDATE that joins a table of values."""
-    quote = connection.ops.quote_name
-    table = quote(model._meta.db_table)
-    given: list[ModelField] = [*keys, *checked, *fields]
-    columns = [quote(field.column or "") for field in given]
-    names = [f"v{number}" for number in range(len(columns))]
-    matched = len(keys) + len(checked)
-    values: list[Sequence[object]] = [
-        *(_prepared(field, objs, connection) for field in keys),
-        *([field.expected(obj) for obj in objs] for field in checked),
-        *(_prepared(field, objs, connection) for field in fields),
-    ]
-    source, params = _source(connection, given, names, values)
-    where = " AND ".join(
-        f"{table}.{column} = new.{name}"
-        for column, name in zip(columns[:matched], names, strict=False)
-    )
-    # A joined MySQL UPDATE wants to know whose column is set, the others forbid it.
-    prefix = f"{table}." if connection.vendor == "mysql" else ""
-    assignments = ", ".join(
-        [
-            f"{prefix}{column} = new.{name}"
-            for column, name in zip(columns[matched:], names[matched:], strict=True)
-        ]
-        + [
-            f"{prefix}{column} = {table}.{column} + 1"
-            for column in columns[len(keys) : matched]
-        ]
-    )
-    if connection.vendor == "mysql":
-        sql = f"UPDATE {table} JOIN {source} ON {where} SET {assignments}"  # noqa: S608
-    else:
-        sql = f"UPDATE {table} SET {assignments} FROM {source} WHERE {where}"  # noqa: S608
-    with connection.cursor() as cursor:
-        cursor.execute(sql, params)
-        count: int = cursor.rowcount
-    return count
+    def __init__(
+        self,
+        using: str,
+        model: type[models.Model],
+        version: IntegerVersionField,
+        fields: Sequence[ModelField],
+        objs: Sequence[models.Model],
+        batch_size: int | None,
+    ) -> None:
+        self.connection = connection = connections[using]
+        self.model, self.fields, self.objs = model, fields, objs
+        self.checked = [version] if model is version.model else []
+        self.is_joined = joined.can_join(connection, model, fields, objs)
+        limit = CASE_BATCH_SIZE
+        if self.is_joined:
+            width = len(model._meta.pk_fields) + len(self.checked) + len(fields)
+            limit = min(BATCH_SIZE, joined.most_rows(connection, width))
+        self.size = min(batch_size or limit, limit)
 
+    def can_look_first(self) -> bool:
+        """Tell whether the first statement can look at the rows of all objects."""
+        return self.is_joined and joined.can_look_first(
+            self.connection, self.model, self.fields, len(self.objs), self.size
+        )
 
-def _source(
-    connection: BaseDatabaseWrapper,
-    fields: Sequence[ModelField],
-    names: Sequence[str],
-    values: Sequence[Sequence[object]],
-) -> tuple[str, list[_SQLType]]:
-    """Return the SQL for a table ``new`` of the values, and its parameters."""
-    columns = ", ".join(names)
-    if connection.vendor == "postgresql":
-        arrays = ", ".join(f"%s::{_array_type(f, connection)}" for f in fields)
-        return f"unnest({arrays}) AS new({columns})", list(values)  # type: ignore[arg-type]  # lists
-    row = f"({', '.join(['%s'] * len(names))})"
-    rows = ", ".join([row] * len(values[0]))
-    # The WITH is for the names of the columns. In front of the UPDATE it would
-    # keep SQLite from counting the rows.
-    return (
-        f"(WITH given({columns}) AS (VALUES {rows}) SELECT * FROM given) AS new",  # noqa: S608
-        list(chain.from_iterable(zip(*values, strict=True))),
-    )
+    def write(self, *, looks_first: bool = False) -> int:
+        """Write batch after batch, and return how many rows were found.
 
-
-def _prepared(
-    field: ModelField, objs: Sequence[models.Model], connection: BaseDatabaseWrapper
-) -> list[object]:
-    attname, prepare = field.attname, field.get_db_prep_save
-    return [prepare(getattr(obj, attname), connection) for obj in objs]
-
-
-def _array_type(field: ModelField, connection: BaseDatabaseWrapper) -> str:
-    db_type = field.cast_db_type(connection) or ""
-    # A cast to varchar(2) would silently cut off a longer text; without the
-    # length, the column itself refuses it.
-    return re.sub(r"^(varchar|numeric)\(.*\)$", r"\1", db_type) + "[]"
-
-
-def _can_join(
-    connection: BaseDatabaseWrapper,
-    keys: Sequence[ModelField],
-    fields: Sequence[ModelField],
-    objs: Sequence[models.Model],
-) -> bool:
-    """Return whether the values can stand in a table an UPDATE joins."""
-    if not (_joins_values(connection) and sends_as_usual(connection)):
-        return False
-    keys, fields = [*map(_target, keys)], [*map(_target, fields)]
-    if connection.vendor == "mysql" and not all(
-        isinstance(key, models.IntegerField) for key in keys
-    ):
-        return False  # texts of different collations can't be compared
-    return all(_is_plain(field, connection) for field in (*keys, *fields)) and not any(
-        hasattr(getattr(obj, field.attname), "resolve_expression")
-        for field in fields
-        for obj in objs
-    )
-
-
-def _joins_values(connection: Any) -> bool:
-    if connection.vendor == "sqlite":
-        has_update_from: bool = connection.Database.sqlite_version_info >= (3, 33)
-        return has_update_from
-    if connection.vendor == "mysql":
-        is_mariadb: bool = connection.mysql_is_mariadb  # MySQL spells VALUES ROW()
-        return is_mariadb
-    return bool(connection.vendor == "postgresql")
-
-
-def _target(field: ModelField) -> ModelField:
-    """Return what a foreign key's column holds: the field it points to."""
-    while isinstance(field, models.ForeignKey):
-        field = field.target_field
-    return field
-
-
-def _is_plain(field: ModelField, connection: BaseDatabaseWrapper) -> bool:
-    """Return whether it is one of Django's columns, with no SQL around its value."""
-    if isinstance(field, models.BinaryField):
-        return connection.vendor != "mysql"  # there its value needs an introducer
-    return field.get_internal_type() in connection.data_types and not (
-        hasattr(field, "get_placeholder") or hasattr(field, "get_placeholder_sql")
-    )
+        After the batch that doesn't find all of its rows there is no other.
+        """
+        count, together = 0, self.objs if looks_first else ()
+        where = self.connection, self.model, self.checked, self.fields
+        for batch in batches(self.objs, self.size):
+            if self.is_joined:
+                written = joined.update(*where, batch, together)
+            else:
+                written = _case_update(*where, batch)
+            count, together = count + written, ()
+            if written != len(batch):
+                break
+        return count
 
 
 def _case_update(
     connection: BaseDatabaseWrapper,
     model: type[models.Model],
-    keys: Sequence[ModelField],
     checked: Sequence[IntegerVersionField],
     fields: Sequence[ModelField],
     objs: Sequence[models.Model],

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 __all__ = ["DeferringQuerySet"]
 
-M_co = TypeVar("M_co", bound=models.Model, covariant=True)
+_M_co = TypeVar("_M_co", bound=models.Model, covariant=True)
 
 
-class DeferringQuerySet(models.QuerySet[M_co]):
+class DeferringQuerySet(models.QuerySet[_M_co]):
     """A queryset that always loads the version, as Django does the primary key.
 
     An instance without it can't be saved.

@@ -58,8 +58,6 @@ _found: ContextVar[list[EditConflict] | None] = ContextVar("_found", default=Non
 
 def note(conflict: EditConflict) -> None:
     """Tell it when the request is done; now, if nobody runs one."""
-    if not signals.edit_conflict_found.has_listeners(type(conflict.instance)):
-        return
     found = _found.get()
     if found is None:
         conflict.tell(None)

@@ -11,7 +11,7 @@ every row is updated by ``Lock.do_update()``, more slowly and as safely.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from functools import partial
 from inspect import signature
 from operator import attrgetter
@@ -27,10 +27,9 @@ from django.db.models.sql.where import WhereNode
 
 from optilock.djangos import IS_KNOWN, are_djangos
 from optilock.plain_sql import (
+    PlainFields,
     compiler_of,
     exact_param,
-    plain_field,
-    preparing_methods,
     statement_of,
 )
 from optilock.rows import as_of_now, reads_old_snapshot
@@ -47,9 +46,7 @@ if TYPE_CHECKING:
 
     from optilock.fields import IntegerVersionField
     from optilock.lock import Lock
-    from optilock.plain_sql import PlainField, Statement
-
-    PlainFields = Sequence[PlainField]
+    from optilock.plain_sql import Statement
 
 
 def update_row(
@@ -77,24 +74,25 @@ def update_row(
     Raises:
         RecordModifiedError: there is no such row.
     """
-    field, meta = lock.field, lock.model._meta
+    field, pk = lock.field, lock.model._meta.pk
     if update_fields and field.excludes(update_fields):
         return None
-    way = _way(lock, lock.model, instance, save_table, using, update_fields)
+    pk_val = instance._get_pk_val(lock.model._meta)
+    way = _way(lock, lock.model, instance, save_table, using, update_fields, pk_val)
     if way is None:
         return None
-    connection, fields = way
-    expected, pk_val = field.expected(instance), instance._get_pk_val(meta)
-    values = [one.pre_save(instance, False) for one, _, _ in fields]
-    row = (meta.pk, pk_val), (field, expected)
-    statement = statement_of(connection, row, fields, values)
+    connection, plain = way
+    expected = field.expected(instance)
+    values = plain.values(instance)
+    row = (pk, pk_val), (field, expected)
+    statement = statement_of(connection, row, plain, values)
     send: Callable[[], object]
     if statement is not None:
         send = partial(_send, connection, statement)
     elif _READS_BACK:
         return None
     else:  # by half of the way: a third less than by Django's
-        compiler = compiler_of(connection, row, fields, values)
+        compiler = compiler_of(connection, row, plain, values)
         send = partial(compiler.execute_sql, ROW_COUNT)
     sent = lock.send(send, instance, connection, pk_val, expected)
     return connection if sent else None
@@ -121,13 +119,14 @@ def update_further_row(
     Returns:
         Whether a row was updated. If not, nothing was done.
     """
-    way = _way(lock, table, instance, save_table, using, update_fields)
-    if way is None or not way[1]:
+    pk_val = instance._get_pk_val(table._meta)
+    way = _way(lock, table, instance, save_table, using, update_fields, pk_val)
+    if way is None or not way[1].fields:
         return False  # nothing to write: Django looks whether the row is there
-    connection, fields = way
-    values = [one.pre_save(instance, False) for one, _, _ in fields]
-    row = ((table._meta.pk, instance._get_pk_val(table._meta)),)
-    statement = statement_of(connection, row, fields, values)
+    connection, plain = way
+    values = plain.values(instance)
+    row = ((table._meta.pk, pk_val),)
+    statement = statement_of(connection, row, plain, values)
     return statement is not None and _send(connection, statement)
 
 
@@ -138,32 +137,34 @@ def _way(
     save_table: Callable[..., bool],
     using: str,
     update_fields: Collection[str] | None,
+    pk_val: object,
 ) -> tuple[BaseDatabaseWrapper, PlainFields] | None:
     """Return the connection and what to write; ``None`` if only Django may write it."""
-    manager, meta = table._base_manager, table._meta
+    manager = table._base_manager
+    own = vars(manager)
     if (
         not IS_KNOWN
+        or pk_val is None
+        or (type(pk_val) is tuple and None in pk_val)
         or not lock.is_alone(instance, save_table)
         # A row that a manager of somebody's own hides stays hidden.
         or type(manager) is not models.Manager
         or _queryset_class(manager) is not models.QuerySet
-        or not _HOOKS.isdisjoint(vars(manager))
-        or not instance._is_pk_set(meta)  # type: ignore[attr-defined]  # not in the stubs
+        or "get_queryset" in own
+        or "using" in own
     ):
         return None
-    seen, fields = lock.plain_fields.get(table, (None, None))
-    if seen is not meta.local_concrete_fields:  # made anew if one is added
-        fields = _plain_fields(lock, table)
-    connection = connections[using]
-    if fields is None or not sends_as_usual(connection):
+    seen, plain = lock.plain_fields.get(table, (None, None))
+    if seen is not table._meta.local_concrete_fields:  # made anew if one is added
+        plain = _plain_fields(lock, table)
+    if plain is None:
         return None
     if update_fields:
-        fields = [
-            plain
-            for plain in fields
-            if plain[0].name in update_fields or plain[0].attname in update_fields
-        ]
-    return connection, fields
+        plain = plain.only(update_fields)
+    connection = connections[using]
+    if not (plain.are_as_usual() and sends_as_usual(connection)):
+        return None
+    return connection, plain
 
 
 def _plain_fields(lock: Lock, table: type[models.Model]) -> PlainFields | None:
@@ -180,8 +181,7 @@ def _plain_fields(lock: Lock, table: type[models.Model]) -> PlainFields | None:
         and not any(one.generated for one in fields)
         and are_djangos(*{type(one).pre_save for one in written})
     )
-    plain = [*map(plain_field, written)]
-    lock.plain_fields[table] = fields, plain if is_plain else None
+    lock.plain_fields[table] = fields, PlainFields(written) if is_plain else None
     return lock.plain_fields[table][1]
 
 
@@ -231,27 +231,23 @@ def sends_as_usual(connection: BaseDatabaseWrapper) -> bool:
     way = (
         compiler,
         getattr(ops.compiler, "__func__", None),
-        _METHODS_OF_COMPILER(compiler),
+        *_METHODS_OF_COMPILER(compiler),
         SQLUpdateCompiler.as_sql,
         SQLUpdateCompiler.execute_sql,
         SQLUpdateCompiler.pre_sql_setup,
         SQLCompiler.execute_sql,
-        _METHODS_OF_QUERYSET(models.QuerySet),
-        _METHODS_OF_QUERY(UpdateQuery),
+        *_METHODS_OF_QUERYSET(models.QuerySet),
+        *_METHODS_OF_QUERY(UpdateQuery),
         WhereNode.as_sql,
         Exact.as_sql,
         IntegerFieldExact.as_sql,
         Col.as_sql,
-        models.Manager.get_queryset,
-        models.Manager.using,
-        models.QuerySet.using,
-        *preparing_methods(),
+        *_METHODS_OF_MANAGER(models.Manager),
     )
     known = vars(connection)
     if known.get("_optilock_way") == way:
         return True
-    functions = [f for part in way for f in (part if type(part) is tuple else (part,))]
-    if not are_djangos(*functions):
+    if not are_djangos(*way):
         return False
     known["_optilock_way"] = way
     return True
@@ -259,9 +255,6 @@ def sends_as_usual(connection: BaseDatabaseWrapper) -> bool:
 
 #: Whether Django reads back what an expression came to: from Django 6.0 on.
 _READS_BACK = "returning_fields" in signature(models.Model._do_update).parameters
-
-#: What an instance of a manager can have of its own.
-_HOOKS = frozenset(["get_queryset", "using"])
 
 _queryset_class = attrgetter("_queryset_class")
 
@@ -275,7 +268,10 @@ _METHODS_OF_COMPILER = attrgetter(
     # Which became quote_name() in Django 6.1.
     "quote_name" if hasattr(SQLCompiler, "quote_name") else "quote_name_unless_alias",
 )
-_METHODS_OF_QUERYSET = attrgetter("__init__", "_filter_or_exclude", "_update", "filter")
+_METHODS_OF_QUERYSET = attrgetter(
+    "__init__", "_filter_or_exclude", "_update", "filter", "using"
+)
+_METHODS_OF_MANAGER = attrgetter("get_queryset", "using")
 _METHODS_OF_QUERY = attrgetter(
     "__init__", "add_q", "add_update_fields", "build_filter", "chain", "get_compiler"
 )

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from optilock.rows import ModelField
 
 __all__ = [
+    "FROM_DB",
     "KEY",
     "Keys",
     "has_new_key",
@@ -244,10 +245,10 @@ def note_inserting(instance: models.Model) -> None:
         state._optilock_key = now
 
 
-#: ``Model.from_db()``, if it is Django's own.
-_FROM_DB = getattr(models.Model.from_db, "__func__", None)
-if not are_djangos(_FROM_DB):
-    _FROM_DB = None
+#: ``Model.from_db()``, if it is Django's own, as far as that was read.
+FROM_DB: object = getattr(models.Model.from_db, "__func__", None)
+if not (IS_KNOWN and are_djangos(FROM_DB)):
+    FROM_DB = object()  # which no method is
 
 
 def watch_loading(model: Any) -> None:
@@ -266,28 +267,26 @@ def watch_loading(model: Any) -> None:
         load = own.__get__(None, cls) if own else super(model, cls).from_db
         meta = cls._meta
         try:
-            now = meta._optilock_keys.now
+            keys, behind = meta._optilock_keys, load.__func__
         except AttributeError:
-            now = Keys.of(cls).now
-        if kwargs or len(values) != len(meta.concrete_fields):
-            if fetch_mode is not None:
-                kwargs["fetch_mode"] = fetch_mode
-            instance = load(db, field_names, values, **kwargs)
-            note_loaded_key(instance)
-        elif IS_KNOWN and getattr(load, "__func__", load) is _FROM_DB:
-            instance = cls(*values)
+            keys, behind = Keys.of(cls), None
+        is_whole = len(values) == len(meta.concrete_fields)
+        if is_whole and behind is FROM_DB and not kwargs:
+            instance = cls(*values)  # as Django's does
             state = instance._state
             state.adding = False
             state.db = db
-            if fetch_mode is not None:
-                state.fetch_mode = fetch_mode
-            state._optilock_key = now(instance)
-        else:
             if fetch_mode is not None:  # from Django 6.1 on
-                instance = load(db, field_names, values, fetch_mode=fetch_mode)
-            else:
-                instance = load(db, field_names, values)
-            instance._state._optilock_key = now(instance)
+                state.fetch_mode = fetch_mode
+            state._optilock_key = keys.now(instance)
+            return instance
+        if fetch_mode is not None:
+            kwargs["fetch_mode"] = fetch_mode
+        instance = load(db, field_names, values, **kwargs)
+        if is_whole and not kwargs:
+            instance._state._optilock_key = keys.now(instance)
+        else:
+            note_loaded_key(instance)
         return instance
 
     before = model.from_db

@@ -54,6 +54,7 @@ __all__ = [
     "SCALARS",
     "UNKNOWN",
     "Loaded",
+    "Places",
     "copied",
     "frozen",
     "is_merging",
@@ -66,6 +67,7 @@ __all__ = [
     "put_back",
     "recall",
     "restore",
+    "row_now",
 ]
 
 Loaded = Sequence[object]
@@ -270,6 +272,41 @@ def note_all(
     else:
         connection = connections[using]
         rollback.set_until_rollback(connection, instance._state, NAME, values)
+
+
+class Places:
+    """Some fields of a model, to be remembered of many objects, one after the other."""
+
+    def __init__(self, model: type[models.Model], fields: Iterable[ModelField]) -> None:
+        self._all = all_fields = model._meta.concrete_fields
+        self._places = [(all_fields.index(one), one.attname) for one in fields]
+
+    def note(self, instance: models.Model, connection: BaseDatabaseWrapper) -> None:
+        """Remember what was just saved of an object, if it remembers anything."""
+        before = vars(instance._state).get(NAME)
+        if before is None:
+            return
+        values = vars(instance)
+        if instance._meta.concrete_fields is not self._all or len(before) != len(
+            self._all
+        ):
+            using = connection.alias  # an object of a child, say
+            note(instance, using, {name: values[name] for _, name in self._places})
+            return
+        row = [*before]
+        for index, name in self._places:
+            value = values[name]
+            row[index] = value if type(value) in SCALARS else frozen(value)
+        rollback.set_until_rollback(connection, instance._state, NAME, row)
+
+
+def row_now(instance: models.Model) -> tuple[object, ...] | None:
+    """Return the values of all fields that an instance has now, ``None`` if not all."""
+    of_row = vars(instance._meta).get("_optilock_values")
+    try:
+        return of_row(vars(instance)) if of_row else None
+    except KeyError:  # deferred, or somebody's own descriptor keeps it elsewhere
+        return None
 
 
 def recall(instance: models.Model) -> Loaded | None:

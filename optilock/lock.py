@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
     from optilock.fields import IntegerVersionField
-    from optilock.plain_sql import PlainField
+    from optilock.plain_sql import PlainFields
 
-    _Fields = tuple[Sequence[ModelField], Sequence[PlainField] | None]
+    _Fields = tuple[Sequence[ModelField], PlainFields | None]
 
 __all__ = ["Lock", "wrap"]
 

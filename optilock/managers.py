@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import operator
-from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, SupportsIndex, TypeVar, cast
 
@@ -24,6 +23,8 @@ M = TypeVar("M", bound="models.Manager[models.Model]")
 T = TypeVar("T")
 
 if TYPE_CHECKING:
+    from optilock.query import Deconstructed
+
     _Manager = VersionedManager[models.Model]
     _QuerySet = VersionedQuerySet[models.Model]
     _AnyManager = models.Manager[models.Model]
@@ -122,15 +123,7 @@ class _Versioned(_Manager):
             return super().__reduce_ex__(protocol)
         return _new_manager, (kind,), {**vars(self)}
 
-    def deconstruct(
-        self,
-    ) -> tuple[
-        bool,
-        str | None,
-        str | None,
-        Sequence[object] | None,
-        dict[str, object] | None,
-    ]:
+    def deconstruct(self) -> Deconstructed:
         if not self._travels_as_itself():
             return super().deconstruct()
         theirs = _as(self._optilock_of, self)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import copy
 import logging
-import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial, wraps
-from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from django.db import connections, models, router, transaction
@@ -25,10 +23,10 @@ from optilock.retry.transactions import (
     atomic_requests,
     in_foreign_transaction,
 )
+from optilock.uploads import rewind_files
 
 if TYPE_CHECKING:
     from django.contrib.messages.storage.base import Message
-    from django.core.files.uploadedfile import UploadedFile
 
 
 __all__ = ["in_one_transaction", "once_more", "transactions"]
@@ -173,7 +171,8 @@ class _Run(Generic[_Response]):
             # What is deleted for the second run, too, is so for the third.
             retry_on=lambda e: isinstance(e, RecordDeletedError) and self.count == 1,
         )
-        return attempt(self._run)()
+        # Not the method itself: there is nothing in a run that has to be put back.
+        return attempt(lambda: self._run())()
 
     def in_savepoints(self) -> _Response:
         """Run the view twice at most, inside somebody else's transaction."""
@@ -202,9 +201,7 @@ class _Run(Generic[_Response]):
                 session._session_cache = copy.deepcopy(self._session)
         self.request.POST = self._post
         vars(self.request)["_files"] = self._files.copy()
-        for _, files in self._files.lists():
-            for file in files:
-                _rewind(file)
+        rewind_files(self._files)
 
 
 @contextmanager
@@ -224,16 +221,6 @@ def _queued_messages(request: HttpRequest) -> list[Message]:
 def _session_data(request: HttpRequest) -> dict[str, object] | None:
     """Return what is in the session, ``None`` if it wasn't read yet."""
     return getattr(getattr(request, "session", None), "_session_cache", None)
-
-
-def _rewind(file: UploadedFile[bytes]) -> None:
-    file.seek(0)
-    path = getattr(file, "temporary_file_path", None)
-    if path and not Path(path()).exists():
-        # It was moved to where the first run has stored it, and stays there.
-        with Path(path()).open("wb") as copy:
-            shutil.copyfileobj(file.file, copy)  # type: ignore[arg-type]  # there is one
-        file.seek(0)
 
 
 def _is_loss(error: Exception) -> bool:

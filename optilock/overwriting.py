@@ -1,4 +1,4 @@
-"""What a person overwrites on purpose: told to receivers, and put back by a mistake.
+"""What a person overwrites: told to receivers, and kept, so that it can be put back.
 
 What was overwritten is kept in the session of whoever did it: it is nobody else's
 business, may be long, and is gone with the session. To put it back is to open the form
@@ -127,7 +127,7 @@ def _row(conflict: FormConflict) -> _Row:
         "model": conflict.model._meta.label_lower,
         "pk": tokens.key(conflict.instance.pk),
         "theirs": {
-            name: tokens.whole(
+            name: tokens.freeze(
                 conflict[name].field, conflict.merges.as_theirs(conflict[name])
             )
             for name in names
@@ -182,27 +182,27 @@ class Overwritten:
 
         What is there already is left out.
         """
-        if not isinstance(form, VersionedFormMixin) or form.is_bound or not self.kept:
+        kept = self.kept
+        if not isinstance(form, VersionedFormMixin) or form.is_bound or not kept:
             return []
         state, names = form._optilock, []
-        for name, theirs, mine in self._values_of(form):
+        for name, theirs, mine in _values_of(kept, form):
             comparison = state.comparison
             if name not in comparison.fields or comparison.is_secret(name):
                 continue
             field = comparison.fields[name]
-            if tokens.whole(field, comparison.saved(name)) == theirs:
+            if tokens.freeze(field, comparison.saved(name)) == theirs:
                 continue
             names.append(name)
-            state.show_overwritten(name, theirs, mine, when=self.kept["when"])
+            state.show_overwritten(name, theirs, mine, when=kept["when"])
         return names
 
-    def _values_of(
-        self, form: VersionedFormMixin
-    ) -> Iterator[tuple[str, tokens.Frozen, tokens.Frozen]]:
-        if not form._optilock.is_versioned or self.kept is None:
-            return
-        row = form._meta.model._meta.label_lower, tokens.key(form.instance.pk)
-        for one in self.kept["rows"]:
-            if (one["model"], one["pk"]) == row:
-                for name in one["mine"].keys() & one["theirs"].keys():
-                    yield name, one["theirs"][name], one["mine"][name]
+
+def _values_of(
+    kept: _Kept, form: VersionedFormMixin
+) -> Iterator[tuple[str, tokens.Frozen, tokens.Frozen]]:
+    row = form._meta.model._meta.label_lower, tokens.key(form.instance.pk)
+    for one in kept["rows"]:
+        if (one["model"], one["pk"]) == row:
+            for name in one["mine"].keys() & one["theirs"].keys():
+                yield name, one["theirs"][name], one["mine"][name]

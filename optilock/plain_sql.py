@@ -6,14 +6,18 @@ if Django's compiler has made the same text of the same names on the same connec
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import datetime
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from decimal import Decimal
+from itertools import chain
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from django.db import models
 from django.db.models.lookups import Exact, IntegerFieldExact
 from django.db.models.sql import UpdateQuery
 from django.db.models.sql.where import WhereNode
+from django.utils import timezone
 
 from optilock.djangos import are_djangos
 from optilock.loaded import SCALARS
@@ -21,11 +25,10 @@ from optilock.loaded import SCALARS
 __all__ = [
     "EXACT",
     "MAX_KNOWN",
-    "PlainField",
+    "PlainFields",
+    "columns_of",
     "compiler_of",
     "exact_param",
-    "plain_field",
-    "preparing_methods",
     "statement_of",
 ]
 
@@ -39,10 +42,8 @@ if TYPE_CHECKING:
     Names = Sequence[str]
     Row = Sequence[tuple[ModelField, object]]
     Statement = tuple[str, tuple[Any, ...]]
-
-#: A field, whether its values may have SQL around them, and the type whose values go to
-#: the database as they are.
-PlainField: TypeAlias = "tuple[ModelField, bool, type | None]"
+    Test = Callable[[Any], object]
+    Way = tuple[ModelField, type | None, Test]
 
 #: The lookups that mean ``=`` and nothing else.
 EXACT = (Exact, IntegerFieldExact)
@@ -54,21 +55,103 @@ MAX_KNOWN = 500
 #: Stands for a statement that wasn't looked at yet.
 _NEVER = object()
 
-# The methods that make the parameter of a value, and fields whose own do nothing
-# to values of a type. No others derived from them: those may be patched at any time.
+# The methods that make the parameter of a value.
 _PREPARE = ("get_db_prep_save", "get_db_prep_value", "get_prep_value", "to_python")
-_UNCHANGED: dict[type, type] = {
-    models.CharField: str,
-    models.TextField: str,
-    models.BooleanField: bool,
-}
-_PREPARING = (models.Field, *_UNCHANGED)  # whose methods these call
 _METHODS_OF_FIELD = attrgetter(*_PREPARE)
+_COLUMN, _PRE_SAVE = attrgetter("column"), attrgetter("pre_save")
+
+#: Fields all of whose methods do nothing to values of a type.
+_UNCHANGED: dict[type, type] = {
+    models.BooleanField: bool,
+    models.CharField: str,
+    models.EmailField: str,
+    models.TextField: str,
+}
+#: Fields whose ``get_prep_value()`` does nothing to values of a type that pass a test.
+_READY: dict[type, tuple[type, Test]] = {
+    models.DateField: (datetime.date, bool),
+    models.DateTimeField: (datetime.datetime, timezone.is_aware),
+    models.DecimalField: (Decimal, Decimal.is_finite),
+}
+
+#: Fields whose ``pre_save()`` sets nothing but their own value.
+_CLOCKS = (models.DateField, models.TimeField)
 
 
-def plain_field(field: ModelField) -> PlainField:
-    """Return the field, and what is to be known of it."""
-    return field, _is_placed(field), _unchanged_by(field)
+class PlainFields:
+    """What a save writes of one table beside the version.
+
+    Attributes:
+        fields: the fields.
+        is_placed: whether one of them may have SQL around its value.
+        ways: for each field, the type whose values are bound as they are; and with the
+            field the type, and a test, whose values needn't go through
+            ``get_prep_value()``.
+    """
+
+    def __init__(self, fields: Sequence[ModelField]) -> None:
+        self.fields = fields
+        self.is_placed = any(map(_is_placed, fields))
+        self.ways = [*map(_way, fields)]
+        self._pre_saves = asked = [*map(_PRE_SAVE, fields)]
+        self._own = [
+            (index, ask)
+            for index, ask in enumerate(asked)
+            if getattr(ask, "__func__", None) is not models.Field.pre_save
+        ]
+        # Others may set more than their own value, which is read in between then.
+        are_clocks = all(isinstance(fields[index], _CLOCKS) for index, _ in self._own)
+        self._read = (
+            attrgetter(*[field.attname for field in fields])
+            if are_clocks and len(fields) > 1
+            else None
+        )
+        known = (type(way[0]) for same, way in self.ways if same or way[1])
+        # With those that their methods call. Any may be patched at any time.
+        self._kinds = tuple(
+            dict.fromkeys(
+                base
+                for kind in known
+                for base in kind.__mro__
+                if issubclass(base, models.Field)
+            )
+        )
+        self._methods: Sequence[tuple[object, ...]] = []
+        self._parts: dict[frozenset[str], PlainFields] = {}
+
+    def only(self, names: Collection[str]) -> PlainFields:
+        """Return those of the fields that ``update_fields`` names."""
+        names = frozenset(names)
+        part = self._parts.get(names)
+        if part is None:
+            if len(self._parts) >= MAX_KNOWN:
+                self._parts.clear()
+            part = self._parts[names] = PlainFields(
+                [f for f in self.fields if f.name in names or f.attname in names]
+            )
+        return part
+
+    def values(self, instance: models.Model) -> Sequence[object]:
+        """Return what is to be written, as ``pre_save()`` of each field returns it."""
+        asked = [*map(_PRE_SAVE, self.fields)]
+        if self._read is None or asked != self._pre_saves:
+            return [ask(instance, False) for ask in asked]
+        values = [*self._read(instance)]  # all that Django's own does
+        for index, ask in self._own:
+            values[index] = ask(instance, False)
+        return values
+
+    def are_as_usual(self) -> bool:
+        """Tell whether the methods that aren't called are Django's.
+
+        It is asked for each save, since they may be patched at any time.
+        """
+        methods = [*map(_METHODS_OF_FIELD, self._kinds)]
+        if methods != self._methods:
+            if not are_djangos(*chain.from_iterable(methods)):
+                return False
+            self._methods = methods
+        return True
 
 
 def _is_placed(field: ModelField) -> bool:
@@ -76,25 +159,18 @@ def _is_placed(field: ModelField) -> bool:
     return hasattr(field, "get_placeholder") or hasattr(field, "get_placeholder_sql")
 
 
-def _unchanged_by(field: ModelField) -> type | None:
-    """Return the type whose values go to the database as they are.
-
-    ``get_db_prep_save()`` needn't be asked about them, as long as it is Django's: see
-    ``preparing_methods()``.
-    """
-    is_patched = not vars(field).keys().isdisjoint(_PREPARE)
-    return None if is_patched else _UNCHANGED.get(type(field))
-
-
-def preparing_methods() -> Iterable[tuple[object, ...]]:
-    """Return the methods that aren't called where ``PlainField`` names a type."""
-    return map(_METHODS_OF_FIELD, _PREPARING)
+def _way(field: ModelField) -> tuple[type | None, Way]:
+    """Return what ``PlainFields.ways`` has of a field."""
+    if not vars(field).keys().isdisjoint(_PREPARE):
+        return None, (field, None, bool)
+    kind = type(field)
+    return _UNCHANGED.get(kind), (field, *_READY.get(kind, (None, bool)))
 
 
 def statement_of(
     connection: BaseDatabaseWrapper,
     row: Row,
-    fields: Sequence[PlainField],
+    plain: PlainFields,
     values: Sequence[object],
 ) -> Statement | None:
     """Return SQL and parameters, ``None`` if a compiler is needed for them.
@@ -102,40 +178,64 @@ def statement_of(
     Args:
         connection: where to.
         row: the primary key, and in the lock's table the version, with their values.
-        fields: what is written beside the version.
+        plain: what is written beside the version.
         values: a value for each of them.
     """
-    names = [row[0][0].model._meta.db_table]
+    if plain.is_placed:
+        return None
     params = []
-    for (field, is_placed, unchanged), value in zip(fields, values, strict=True):
-        if is_placed:
-            return None
-        if type(value) is not unchanged:
-            if type(value) not in SCALARS and (
+    for (unchanged, way), value in zip(plain.ways, values, strict=True):
+        kind = type(value)
+        if kind is not unchanged:
+            field, ready, is_ready = way
+            if kind is ready and is_ready(value):
+                value = field.get_db_prep_value(value, connection, True)
+            elif kind not in SCALARS and (
                 hasattr(value, "resolve_expression")
                 or hasattr(value, "prepare_database_save")
             ):
                 return None
-            # As the compiler does.
-            value = field.get_db_prep_save(value, connection=connection)
+            else:  # as the compiler does
+                value = field.get_db_prep_save(value, connection=connection)
             if type(value) not in SCALARS and hasattr(value, "as_sql"):
                 return None
-        names.append(field.column)  # type: ignore[arg-type]  # it has one
         params.append(value)
+    names = [row[0][0].model._meta.db_table, *map(_COLUMN, plain.fields)]
     for field, value in row:
         param = exact_param(connection, field, value)
         if param is None:
             return None
-        names.append(field.column)  # type: ignore[arg-type]  # it has one
         params.append(param)
+        names.append(field.column)
     known = vars(connection).setdefault("_optilock_known", {})
     key = (len(row), *names)
     sql = known.get(key, _NEVER)
     if sql is _NEVER:
         if len(known) >= MAX_KNOWN:
             known.clear()
-        sql = known[key] = _learn(connection, names, params, row, fields, values)
+        sql = known[key] = _learn(connection, names, params, row, plain, values)
     return None if sql is None else (sql, tuple(params))
+
+
+def columns_of(
+    connection: BaseDatabaseWrapper,
+    fields: Sequence[ModelField],
+    objs: Sequence[models.Model],
+) -> Iterator[list[object]]:
+    """Yield what is bound for each of the fields, of many objects."""
+    plain = PlainFields(fields)
+    is_usual = plain.are_as_usual()
+    for field, (unchanged, (_, ready, is_ready)) in zip(
+        fields, plain.ways, strict=True
+    ):
+        values: list[object] = [*map(attrgetter(field.attname), objs)]
+        kinds = {*map(type, values)}
+        if is_usual and kinds == {unchanged}:
+            yield values
+        elif is_usual and kinds == {ready} and all(map(is_ready, values)):
+            yield [field.get_db_prep_value(one, connection, True) for one in values]
+        else:
+            yield [field.get_db_prep_save(one, connection) for one in values]
 
 
 def exact_param(
@@ -166,7 +266,7 @@ def _learn(
     names: Names,
     params: Sequence[object],
     row: Row,
-    fields: Sequence[PlainField],
+    plain: PlainFields,
     values: Sequence[object],
 ) -> str | None:
     """Return the text for these names, ``None`` if the compiler's is another."""
@@ -188,7 +288,7 @@ def _learn(
         # Values need not be equal: an encrypted one never is.
         return [type(param) for param in params]
 
-    sql, bound = compiler_of(connection, row, fields, values).as_sql()
+    sql, bound = compiler_of(connection, row, plain, values).as_sql()
     all_bound = text("%s" for _ in columns)
     # Django before 6.1 spells a NULL out, which makes no difference.
     spelled_out = text("NULL" if param is None else "%s" for param in params)
@@ -203,14 +303,14 @@ def _learn(
 def compiler_of(
     connection: BaseDatabaseWrapper,
     row: Row,
-    fields: Sequence[PlainField],
+    plain: PlainFields,
     values: Sequence[object],
 ) -> SQLCompiler:
     """Return Django's compiler for the UPDATE that ``lock.do_update()`` asks for."""
     (pk, _), *version = row
     query = UpdateQuery(pk.model)
     sets: list[Any] = [
-        (plain[0], None, value) for plain, value in zip(fields, values, strict=True)
+        (field, None, value) for field, value in zip(plain.fields, values, strict=True)
     ]
     sets += [(field, None, field.next_version) for field, _ in version]  # type: ignore[attr-defined]  # the version's
     query.add_update_fields(sets)

@@ -15,7 +15,7 @@ from optilock.expressions import NextVersion
 from optilock.fields import IntegerVersionField
 from optilock.lost_transactions import one_statement
 from optilock.relations import RelationsMixin
-from optilock.rows import ModelField, own_field, version_field
+from optilock.rows import own_field, version_field
 from optilock.upserts import upsert
 
 __all__ = ["VersionedManager", "VersionedQuerySet"]
@@ -29,10 +29,10 @@ _BULK_CREATE_ARGUMENTS = (
     "unique_fields",
 )
 
-M_co = TypeVar("M_co", bound=models.Model, covariant=True)
+_M_co = TypeVar("_M_co", bound=models.Model, covariant=True)
 
 
-class VersionedQuerySet(DeferringQuerySet[M_co]):
+class VersionedQuerySet(DeferringQuerySet[_M_co]):
     """A queryset that bumps the version of the rows it updates.
 
     It never leaves the version out of what it loads. Inside an attempt of
@@ -49,7 +49,7 @@ class VersionedQuerySet(DeferringQuerySet[M_co]):
                 return alias
         return super().db
 
-    def get(self, *args: Any, **kwargs: Any) -> M_co:
+    def get(self, *args: Any, **kwargs: Any) -> _M_co:
         """Return the one row that matches, as Django does.
 
         In an attempt of ``retry_on_conflict``, a row that was lost a moment ago is
@@ -95,7 +95,7 @@ class VersionedQuerySet(DeferringQuerySet[M_co]):
 
     def bulk_update(
         self,
-        objs: Iterable[M_co],
+        objs: Iterable[_M_co],
         fields: Iterable[str],
         batch_size: int | None = None,
         **kwargs: Any,
@@ -134,9 +134,10 @@ class VersionedQuerySet(DeferringQuerySet[M_co]):
         if not objs:
             return 0
         expected = [version.expected(obj) for obj in objs]
-        for obj in objs:
+        relations = [field for field in columns if field.is_relation]
+        for obj in objs if relations or not columns else ():
             obj._prepare_related_fields_for_save(  # type: ignore[attr-defined]  # not in the stubs
-                operation_name="bulk_update", fields=columns
+                operation_name="bulk_update", fields=relations
             )
         self._for_write = True
         using = self.db
@@ -145,22 +146,20 @@ class VersionedQuerySet(DeferringQuerySet[M_co]):
         if outside or not bulk.write(using, version, written, objs, batch_size):
             raise bulk.conflict(using, version, objs, outside)
         connection = connections[using]
-        saved: list[ModelField] = [version, *written]
+        saved = loaded.Places(self.model, [version, *written])
         for obj, number in zip(objs, expected, strict=True):
             rollback.set_until_rollback(connection, obj, version.attname, number + 1)
-            if loaded.recall(obj) is not None:
-                known = {f.attname: vars(obj)[f.attname] for f in saved}
-                loaded.note(obj, using, known)
+            saved.note(obj, connection)
         return len(objs)
 
     bulk_update.alters_data = True  # type: ignore[attr-defined]
 
     def bulk_create(
         self,
-        objs: Iterable[M_co],
+        objs: Iterable[_M_co],
         *args: Any,
         **kwargs: Any,
-    ) -> list[M_co]:
+    ) -> list[_M_co]:
         """Insert the objects; they can be saved afterwards.
 
         With ``ignore_conflicts`` the row behind an object may be somebody else's:
@@ -256,6 +255,14 @@ class VersionedQuerySet(DeferringQuerySet[M_co]):
 
 
 if TYPE_CHECKING:
+    #: Of a manager.
+    Deconstructed = tuple[
+        bool,
+        str | None,
+        str | None,
+        Sequence[object] | None,
+        dict[str, object] | None,
+    ]
     _M = TypeVar("_M", bound=models.Model, covariant=True)
 
     class _ManagerBase(models.Manager[_M]):
@@ -269,7 +276,7 @@ else:
     _ManagerBase = models.Manager.from_queryset(VersionedQuerySet)
 
 
-class VersionedManager(RelationsMixin, _ManagerBase[M_co]):
+class VersionedManager(RelationsMixin, _ManagerBase[_M_co]):
     """The manager of a versioned model: ``objects = VersionedManager()``.
 
     It travels into migrations, so that ``update()`` and ``bulk_update()`` keep the
@@ -280,15 +287,7 @@ class VersionedManager(RelationsMixin, _ManagerBase[M_co]):
 
     use_in_migrations = True
 
-    def deconstruct(
-        self,
-    ) -> tuple[
-        bool,
-        str | None,
-        str | None,
-        Sequence[object] | None,
-        dict[str, object] | None,
-    ]:
+    def deconstruct(self) -> Deconstructed:
         if self._travels_as_itself():
             return super().deconstruct()
         return False, "optilock.VersionedManager", None, (), {}

@@ -23,17 +23,13 @@ class SaveState:
 
     # One is made for each save.
     __slots__ = (
-        "alias",
         "before",
         "instance",
         "is_guarded",
         "is_restored",
-        "key",
-        "known",
+        "kept",
         "lock",
-        "outer",
         "state",
-        "was_adding",
         "was_new",
     )
 
@@ -42,34 +38,26 @@ class SaveState:
     ) -> None:
         self.lock = lock
         self.instance = instance
+        self.before = values = vars(instance).copy()
         state: State = instance._state  # type: ignore[assignment]  # with ours
         self.state = state
-        self.before = vars(instance).copy()
-        kept, absent = vars(state), rollback.ABSENT
-        self.was_adding = was_adding = kept.get("adding", absent)
-        self.alias = state.db
-        self.known = kept.get(loaded.NAME)
-        self.key = kept.get(keys.KEY, absent)
+        self.kept = kept = vars(state).copy()
         self.is_restored = False
-        #: Whether ``do_update()``, or what replaces it, was called. In the
-        #: meantime it stands in the state: a receiver may save the instance, too.
-        self.is_guarded = False
-        self.outer = kept.get("_optilock_guarded", absent)
-        kept["_optilock_guarded"] = False
-        kept.pop("_optilock_new_key", None)
+        # Whether ``do_update()``, or what replaces it, was called. It stands in the
+        # state meanwhile: a receiver may save the instance, too.
+        state._optilock_guarded = False
+        if "_optilock_new_key" in kept:
+            del state._optilock_new_key
         if options.get("force_update"):
             state.adding = False  # the caller knows that there is a row
-        elif was_adding is False and not (
-            instance._is_pk_set()  # type: ignore[attr-defined]  # not in the stubs
-            or instance._is_pk_set(lock.model._meta)  # type: ignore[attr-defined]  # nor this
-        ):
-            state.adding = True  # a copy, made by setting the pk to None
-        elif (
-            options.get("force_insert")
-            and was_adding is False
-            and self._is_gone(options.get("using"))
-        ):
-            del kept["adding"]  # Django would insert the row of the child alone
+        elif kept.get("adding") is False:
+            if values.get(instance._meta.pk.attname) is None and not (
+                instance._is_pk_set()  # type: ignore[attr-defined]  # not in the stubs
+                or instance._is_pk_set(lock.model._meta)  # type: ignore[attr-defined]  # nor this
+            ):
+                state.adding = True  # a copy, made by setting the pk to None
+            elif options.get("force_insert") and self._is_gone(options.get("using")):
+                del vars(state)["adding"]  # Django would insert the child's row alone
         self.was_new = state.adding
 
     def _is_gone(self, using: object) -> bool:
@@ -84,6 +72,7 @@ class SaveState:
     def fail(self, error: BaseException, using: str | None) -> None:
         """Make the instance what it was, unless its row was written."""
         instance, state, field = self.instance, self.state, self.lock.field
+        kept, absent = self.kept, rollback.ABSENT
         using = using or router.db_for_write(type(instance), instance=instance)
         connection = connections[using]
         # Two tables are written in a block.
@@ -98,9 +87,9 @@ class SaveState:
         )
         if written and not connection.needs_rollback:
             return
-        loaded.put_back(instance, self.before, self.known)
-        rollback.put(state, keys.KEY, self.key)
-        rollback.put(state, "adding", self.was_adding)
+        loaded.put_back(instance, self.before, kept.get(loaded.NAME))
+        rollback.put(state, keys.KEY, kept.get(keys.KEY, absent))
+        rollback.put(state, "adding", kept.get("adding", absent))
         self.is_restored = True
         if (
             isinstance(error, RecordModifiedError)
@@ -114,22 +103,23 @@ class SaveState:
 
     def end(self) -> None:
         """Note what has to be put back if an INSERT is rolled back later."""
-        instance, state, was_adding = self.instance, self.state, self.was_adding
-        kept = vars(state)
-        self.is_guarded = kept.pop("_optilock_guarded", False)
-        if self.outer is not rollback.ABSENT:
-            kept["_optilock_guarded"] = self.outer
-        has_new_key = kept.pop("_optilock_new_key", False)
+        state, kept = self.state, self.kept
+        now = vars(state)
+        self.is_guarded = now.pop("_optilock_guarded", False)
+        if "_optilock_guarded" in kept:
+            now["_optilock_guarded"] = kept["_optilock_guarded"]
+        has_new_key = "_optilock_new_key" in now and now.pop("_optilock_new_key")
         if not (self.was_new or has_new_key) or self.is_restored:
             return
         # There is then no row to update.
         connection = connections[state.db]  # type: ignore[index]  # it was saved
+        was_adding = kept.get("adding", rollback.ABSENT)
         if has_new_key:  # its key tells
             self.was_new = True
-            name = self.lock.field.attname
-            number, now = self.before.get(name), vars(instance).get(name)
-            rollback.remember(connection, instance, name, number, now)
+            instance, name = self.instance, self.lock.field.attname
+            number, after = self.before.get(name), vars(instance).get(name)
+            rollback.remember(connection, instance, name, number, after)
         elif was_adding is not rollback.ABSENT:
             was_adding = True
         rollback.remember(connection, state, "adding", was_adding, False)
-        rollback.remember(connection, state, "db", self.alias, state.db)
+        rollback.remember(connection, state, "db", kept.get("db"), state.db)

@@ -38,7 +38,7 @@ MANY_LETTERS = 20_000
 #: So deep inside an object of JSON, there is no time to compare its keys.
 MANY_LEVELS = 20
 
-Side: TypeAlias = Literal["base", "mine", "theirs", "both"]
+_Side: TypeAlias = Literal["base", "mine", "theirs", "both"]
 _Kind: TypeAlias = Literal["unchanged", "same", "a", "b", "conflict"]
 
 
@@ -116,7 +116,7 @@ class TextMerge:
             if not any(one.theirs):
                 yield from one.mine
 
-    def text(self, side: Side) -> str:
+    def text(self, side: _Side) -> str:
         """Return the merged text, with this side's version of what overlaps."""
         if side == "both":
             return self._both

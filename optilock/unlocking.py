@@ -193,7 +193,7 @@ def overwrite(
         updated = update_unchecked(field, instance, using, pk_val, update)
         number = vars(instance).get(field.attname)
         if updated and not is_whole:
-            forget_number(field, instance, using)
+            _forget_number(field, instance, using)
     if not updated:
         raise refusal(field, instance, using, pk_val, held)
     _log(instance, held, number)
@@ -250,14 +250,14 @@ def note_number(
     number: int | None
     number = field.rows(using, pk_val).values_list(field.attname, flat=True).first()
     if number is None:  # row security hides it: then it isn't known
-        forget_number(field, instance, using)
+        _forget_number(field, instance, using)
     else:
         connection = connections[using]
         rollback.set_until_rollback(connection, instance, field.attname, number)
     return number
 
 
-def forget_number(
+def _forget_number(
     field: IntegerVersionField, instance: models.Model, using: str
 ) -> None:
     """Take the number away: the instance has to be loaded before it is saved again."""

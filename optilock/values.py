@@ -60,12 +60,14 @@ def same(model_field: ModelField, one: object, other: object) -> bool:
     """
     if one is UNKNOWN or other is UNKNOWN:
         return one is other
-    if _equal(comparable(model_field, one), comparable(model_field, other)):
+    # Most values are; and a field may encrypt what it prepares, differently each time.
+    if _equal(one, other) and not isinstance(model_field, _EXACT):
         return True
-    # A field may encrypt what it prepares, differently each time.
-    exact = isinstance(model_field, models.FileField | models.JSONField)
-    return not exact and _equal(one, other)
+    return _equal(comparable(model_field, one), comparable(model_field, other))
 
+
+#: Fields whose values may be equal to Python, and not to the database.
+_EXACT = (models.FileField, models.JSONField)
 
 _same = same  # the name is an argument's as well
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from django import forms
 from django.contrib import messages
@@ -22,7 +22,7 @@ from optilock import edit_conflicts, panel
 from optilock.confirmation import Confirmation, sign_confirmation
 from optilock.djangos import signature_of
 from optilock.edit_conflicts import EditConflict
-from optilock.forms import draft_media, forget_draft, tokens
+from optilock.forms import FormConflict, draft_media, forget_draft, tokens
 from optilock.forms.errors import hide_ours, too_old
 from optilock.forms.form import VersionedFormMixin, versioned_form
 from optilock.forms.recreate import deleted_instance
@@ -170,8 +170,8 @@ class VersionedUpdateMixin(_VersionedViewMixin, _Update):
     ) -> HttpResponse:
         if self._is_watching and is_question(request):
             self.object = self.get_object()
-            if answer := self._watch(self.get_form()).answer:
-                return answer
+            answer = self._watch(self.get_form()).answer
+            return cast("HttpResponse", answer)  # to a question there is one
         return super().post(request, *args, **kwargs)
 
     @signature_of(_UpdateView.get_context_data)
@@ -234,7 +234,7 @@ class VersionedUpdateMixin(_VersionedViewMixin, _Update):
         conflicts = [form.conflict] if form.conflict else []
         news = panel.find_news(conflicts)
         # Asked before it is saved: a history may then know of nothing but that.
-        author = self._author(form) if news else NOBODY
+        author = self._author(conflicts[0]) if news else NOBODY
         response = super().form_valid(form)
         undo = note_overwritten(self.request, conflicts, author) if news else ""
         for one in news:
@@ -253,7 +253,7 @@ class VersionedUpdateMixin(_VersionedViewMixin, _Update):
         conflict = panel.render(
             [form.conflict],
             subject=saved,
-            author=self._author(form),
+            author=self._author(form.conflict),
             reload_url=address(self.request, self._own_path(form)),
             can_recreate=form.can_recreate,
         )
@@ -269,11 +269,9 @@ class VersionedUpdateMixin(_VersionedViewMixin, _Update):
             status=self.conflict_status,
         )
 
-    def _author(self, form: VersionedFormMixin) -> Author:
-        author = self.get_conflict_author(form)
-        if form.conflict:
-            form.conflict.author = author
-        return author
+    def _author(self, conflict: FormConflict) -> Author:
+        conflict.author = self.get_conflict_author(conflict.form)
+        return conflict.author
 
     def _own_path(self, form: VersionedFormMixin) -> str:
         """Return the page's path if its row was renamed, else an empty string."""

@@ -9,11 +9,9 @@ from itertools import zip_longest
 from django import forms
 from django.contrib import messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
-from django.contrib.admin.utils import quote
 from django.db import models, router, transaction
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
-from django.urls import reverse
 from django.utils.translation import gettext, ngettext
 
 from optilock import edit_conflicts, panel
@@ -226,11 +224,8 @@ class ActionsMixin(VersionedAdminBase):
         self, request: HttpRequest, row: models.Model, token: tokens.Token
     ) -> dict[str, object]:
         """Return what was changed of a row, with links to its form."""
-        url = ""
-        if self.has_view_or_change_permission(request, row):
-            name = f"admin:{self.opts.app_label}_{self.opts.model_name}_change"
-            site = self.admin_site.name
-            url = reverse(name, args=[quote(row.pk)], current_app=site)
+        may_look = self.has_view_or_change_permission(request, row)
+        url = self._optilock_url(row, "change") if may_look else ""
         fields = self._optilock_listed_fields(request)
         changes = list(find_changes(row, token.row(row.pk), fields, url))
         if changes:

@@ -13,7 +13,7 @@ from django.contrib.contenttypes.models import ContentType
 from django.db import models
 from django.http import HttpRequest
 
-from optilock.panel import Author, moment
+from optilock.panel import NOBODY, Author, moment
 
 __all__ = ["find_author", "find_name", "find_what"]
 
@@ -39,13 +39,13 @@ def find_author(request: HttpRequest, obj: models.Model, since: int | None) -> A
             ``None`` if that isn't known.
     """
     if since is None:
-        return Author()
+        return NOBODY
     entries = _entries(obj, moment(since))
     if obj._state.adding:  # it is deleted, but not by whoever changed it last
         entries = (entry for entry in entries if entry.is_deletion)
     entry = max(entries, key=lambda entry: entry.when, default=None)
     if entry is None:
-        return Author()
+        return NOBODY
     if entry.user is None:
         return Author(when=entry.when)
     return Author(

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from django.contrib import admin
 from django.contrib.admin.models import LogEntry
+from django.contrib.admin.utils import quote
 from django.db import models, router
 from django.http import HttpRequest, HttpResponse
-from django.urls import URLPattern
+from django.urls import URLPattern, reverse
 
 from optilock.admin.authors import find_author
+from optilock.admin.options import RowOptionsMixin
 from optilock.admin.posted import CHANGE_FORM, action_name, is_saved
-from optilock.decisions import Decision
 from optilock.installation import NeedsTemplates
 from optilock.once_more import in_one_transaction, once_more
 from optilock.panel import Author
@@ -25,9 +26,9 @@ __all__ = ["Context", "ModelAdmin", "VersionedAdminBase"]
 #: Of a template.
 Context: TypeAlias = "dict[str, Any]"
 
-#: The ends of the names of URLs whose views are run once more; some are those of
-#: django-reversion and django-simple-history.
-#: With how the inputs of the action forms in them begin.
+#: The ends of the names of URLs whose views are run once more (some are those of
+#: django-reversion and django-simple-history), with how the inputs of the action forms
+#: in them begin.
 _VIEWS = {
     "changelist": "",
     "add": None,
@@ -46,18 +47,13 @@ else:  # it is mixed into one
     _Base = object
 
 
-class VersionedAdminBase(NeedsTemplates, _Base):
+class VersionedAdminBase(RowOptionsMixin, NeedsTemplates, _Base):
     """What the parts of ``VersionedAdminMixin`` have in common.
 
     The options are documented there. Names that aren't for users begin with
     ``_optilock_``, because the classes it is mixed into are other people's.
     """
 
-    optilock_ask_always: bool = False
-    optilock_merge_together: Sequence[Sequence[str]] | None = None
-    optilock_merge_decisions: Mapping[str, Decision] | None = None
-    optilock_secret_fields: Collection[str] = ()
-    optilock_compare_also: Collection[str] = ()
     optilock_actions: Collection[str] = ()
     optilock_drafts: bool = True
     optilock_poll: int | None = None
@@ -140,6 +136,11 @@ class VersionedAdminBase(NeedsTemplates, _Base):
     @property
     def _optilock_actions_that_ask(self) -> set[str]:
         return {"delete_selected", *self.optilock_actions}
+
+    def _optilock_url(self, row: models.Model, view: str) -> str:
+        """Return where a view of this site shows a row, as "change" or "history"."""
+        name = f"admin:{row._meta.app_label}_{row._meta.model_name}_{view}"
+        return reverse(name, args=[quote(row.pk)], current_app=self.admin_site.name)
 
     def _optilock_exists(self, pk: object) -> bool:
         """Return whether there is a row, although the user can't reach it."""

@@ -69,13 +69,9 @@ class ChangeFormMixin(TellingMixin):
         may_recreate = is_deleted and not is_hidden
         return versioned_form(
             form,
-            ask_always=self.optilock_ask_always,
-            merge_together=self.optilock_merge_together,
-            merge_decisions=self.optilock_merge_decisions,
-            secret_fields=self.optilock_secret_fields,
-            compare_also=self.optilock_compare_also,
             page=FormPage(is_hidden=is_hidden, on_hold=is_on_hold(request)),
             can_recreate=may_recreate and self.has_add_permission(request),
+            **self._optilock_row_options,
         )
 
     # --- the views -------------------------------------------------------

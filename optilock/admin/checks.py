@@ -44,9 +44,7 @@ def _check_admin(
         yield from _check_order(cls, VersionedAdminMixin, ModelAdmin, "optilock.E030")
         yield from _check_names(cls, VersionedAdminMixin)
         yield from _check_actions(site, model_admin)
-        yield from _check_merge_together(type(model_admin), model_admin.model)
-        yield from _check_merge_decisions(type(model_admin), model_admin.model)
-        yield from _check_compare_also(type(model_admin), model_admin.model)
+        yield from _check_row_options(type(model_admin), model_admin.model)
         yield from _check_poll(type(model_admin))
         yield from _check_telling(type(model_admin))
         if model_admin.optilock_presence and not people.is_installed():
@@ -87,9 +85,7 @@ def _check_inline(
         )
         yield from _check_names(inline, VersionedInlineMixin)
         if model := getattr(inline, "model", None):
-            yield from _check_merge_together(inline, model)
-            yield from _check_merge_decisions(inline, model)
-            yield from _check_compare_also(inline, model)
+            yield from _check_row_options(inline, model)
         if not is_versioned:
             yield checks.Error(
                 f"{inline.__name__} is versioned, but nothing shows its conflicts.",
@@ -189,25 +185,7 @@ def _check_actions(
             )
 
 
-def _check_merge_together(
-    cls: type[VersionedAdminMixin | VersionedInlineMixin], model: type[models.Model]
-) -> Iterator[checks.CheckMessage]:
-    names = {f.name for f in (*model._meta.fields, *model._meta.many_to_many)}
-    names |= {*getattr(cls.form, "base_fields", ())}  # which needn't be the model's
-    for group in cls.optilock_merge_together or ():
-        unknown = [group] if isinstance(group, str) else sorted({*group} - names)
-        if unknown:
-            yield checks.Error(
-                f"optilock_merge_together of {cls.__name__} has a group {group!r}, in "
-                f"which {', '.join(map(repr, unknown))} is no field of "
-                f"{model._meta.label}.",
-                hint='Write groups of field names: [("amount", "currency")].',
-                obj=cls,
-                id="optilock.E035",
-            )
-
-
-def _check_merge_decisions(
+def _check_row_options(
     cls: type[VersionedAdminMixin | VersionedInlineMixin], model: type[models.Model]
 ) -> Iterator[checks.CheckMessage]:
     names = {f.name for f in (*model._meta.fields, *model._meta.many_to_many)}
@@ -221,14 +199,21 @@ def _check_merge_decisions(
                 obj=cls,
                 id="optilock.E040",
             )
-
-
-def _check_compare_also(
-    cls: type[VersionedAdminMixin | VersionedInlineMixin], model: type[models.Model]
-) -> Iterator[checks.CheckMessage]:
+    names |= {*getattr(cls.form, "base_fields", ())}  # which needn't be the model's
+    for group in cls.optilock_merge_together or ():
+        unknown = [group] if isinstance(group, str) else sorted({*group} - names)
+        if unknown:
+            yield checks.Error(
+                f"optilock_merge_together of {cls.__name__} has a group {group!r}, in "
+                f"which {', '.join(map(repr, unknown))} is no field of "
+                f"{model._meta.label}.",
+                hint='Write groups of field names: [("amount", "currency")].',
+                obj=cls,
+                id="optilock.E035",
+            )
     also = cls.optilock_compare_also
-    names = {field.name for field in model._meta.concrete_fields}
-    for name in [also] if isinstance(also, str) else sorted({*also} - names):
+    columns = {field.name for field in model._meta.concrete_fields}
+    for name in [also] if isinstance(also, str) else sorted({*also} - columns):
         yield checks.Error(
             f"optilock_compare_also of {cls.__name__} names {name!r}, which is no list "
             f"of fields with a column of {model._meta.label}.",

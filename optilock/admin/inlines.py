@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from django import forms
@@ -12,7 +11,7 @@ from django.db import models
 from django.forms import BaseInlineFormSet
 from django.http import HttpRequest
 
-from optilock.decisions import Decision
+from optilock.admin.options import RowOptionsMixin
 from optilock.djangos import signature_of
 from optilock.forms.formset import versioned_formset
 from optilock.rows import version_field
@@ -26,7 +25,7 @@ else:  # it is mixed into one
     _Inline, _Base = InlineModelAdmin, object
 
 
-class VersionedInlineMixin(_Base):
+class VersionedInlineMixin(RowOptionsMixin, _Base):
     """For an inline of a versioned model: ``(VersionedInlineMixin, TabularInline)``.
 
     The inline's admin has to be a ``VersionedAdminMixin``, whether or not the
@@ -40,11 +39,6 @@ class VersionedInlineMixin(_Base):
         optilock_compare_also: as for the admin.
     """
 
-    optilock_ask_always: bool = False
-    optilock_merge_together: Sequence[Sequence[str]] | None = None
-    optilock_merge_decisions: Mapping[str, Decision] | None = None
-    optilock_secret_fields: Collection[str] = ()
-    optilock_compare_also: Collection[str] = ()
     _optilock_is_reverting = False
 
     @signature_of(_Inline.get_formset)
@@ -66,14 +60,7 @@ class VersionedInlineMixin(_Base):
         ) or self.has_delete_permission(request, obj)
         if not can_write:
             return formset
-        return versioned_formset(
-            formset,
-            ask_always=self.optilock_ask_always,
-            merge_together=self.optilock_merge_together,
-            merge_decisions=self.optilock_merge_decisions,
-            secret_fields=self.optilock_secret_fields,
-            compare_also=self.optilock_compare_also,
-        )
+        return versioned_formset(formset, **self._optilock_row_options)
 
 
 class VersionedTabularInline(VersionedInlineMixin, admin.TabularInline):  # type: ignore[type-arg]  # not generic at run time

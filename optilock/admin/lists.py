@@ -88,15 +88,14 @@ class ListMixin(TellingMixin):
         formset = super().get_changelist_formset(request, **kwargs)
         if version_field(self.model) is None:
             return formset
+        options = self._optilock_row_options
+        options.pop("compare_also")
         return versioned_formset(
             formset,
-            ask_always=self.optilock_ask_always,
-            merge_together=self.optilock_merge_together,
-            merge_decisions=self.optilock_merge_decisions,
-            secret_fields=self.optilock_secret_fields,
             can_recreate=False,
             is_one_thing=False,
             on_hold=is_on_hold(request),
+            **options,
         )
 
     def _get_edited_object_pks(self, request: HttpRequest, prefix: str) -> list[str]:

@@ -7,7 +7,6 @@ from typing import Any, TypeAlias
 
 from django import forms
 from django.contrib.admin.helpers import AdminForm
-from django.contrib.admin.utils import flatten_fieldsets
 from django.core.exceptions import NON_FIELD_ERRORS
 from django.db import models
 from django.utils.html import format_html
@@ -128,9 +127,8 @@ def state(form: object, name: str) -> Any:
 def add_token(adminform: AdminForm) -> None:
     """Render the token inside a fieldset, which every theme does."""
     (name, options), *others = adminform.fieldsets
-    if TOKEN not in flatten_fieldsets(adminform.fieldsets):  # type: ignore[arg-type]  # the stubs have two types for them
-        options = {**options, "fields": [*options["fields"], TOKEN]}
-        adminform.fieldsets = [(name, options), *others]
+    options = {**options, "fields": [*options["fields"], TOKEN]}
+    adminform.fieldsets = [(name, options), *others]
 
 
 def _point_at_fields(conflict: FormConflict) -> None:

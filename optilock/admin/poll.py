@@ -7,11 +7,11 @@ from functools import partial
 
 from django import forms
 from django.contrib.admin.helpers import AdminForm
-from django.contrib.admin.utils import flatten_fieldsets, quote, unquote
+from django.contrib.admin.utils import flatten_fieldsets, unquote
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.db import models
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
-from django.urls import URLPattern, path, reverse
+from django.urls import URLPattern, path
 from django.utils.safestring import SafeString
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_protect
@@ -48,15 +48,12 @@ class PollMixin(VersionedAdminBase):
         if not self._optilock_is_watching:
             return urls
         view = csrf_protect(require_POST(never_cache(self._optilock_poll_view)))
-        name = self._optilock_poll_url_name()
+        name = f"{self.opts.app_label}_{self.opts.model_name}_optilock_poll"
         return [path("<path:object_id>/optilock-poll/", view, name=name), *urls]
 
     @property
     def _optilock_is_watching(self) -> bool:
         return self.optilock_presence or self.optilock_poll is not None
-
-    def _optilock_poll_url_name(self) -> str:
-        return f"{self.opts.app_label}_{self.opts.model_name}_optilock_poll"
 
     def _optilock_poll_view(self, request: HttpRequest, object_id: str) -> JsonResponse:
         """Answer the script of a form that is open.
@@ -127,10 +124,7 @@ class PollMixin(VersionedAdminBase):
         """Let a form ask, and say who has it open; return what it needs for that."""
         form = adminform.form
         lookout = self._optilock_lookout(request, form.instance)
-        name = f"admin:{self._optilock_poll_url_name()}"
-        url = reverse(
-            name, args=[quote(form.instance.pk)], current_app=self.admin_site.name
-        )
+        url = self._optilock_url(form.instance, "optilock_poll")
         attributes = lookout.attributes(url, form)
         widget = form.fields[TOKEN].widget = WatchedInput(attributes)
         if line := lookout.line():

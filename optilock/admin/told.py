@@ -6,16 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from django.contrib.admin.utils import quote
 from django.db import models
 from django.http import HttpRequest
-from django.urls import reverse
 
 from optilock import panel
 from optilock.admin.base import VersionedAdminBase
 from optilock.admin.page import Page
 from optilock.overwriting import UNDO, note_overwritten
-from optilock.panel import Author
+from optilock.panel import NOBODY, Author
 
 __all__ = ["TellingMixin", "Witness"]
 
@@ -53,16 +51,16 @@ class Witness:
                 epoch.
         """
         if page.is_hidden:
-            return Author()  # nobody tells them of what they may not see
+            return NOBODY  # nobody tells them of what they may not see
         since = page.loaded
         answers = [self._answer(row, since, ask) for row in page.subjects]
-        if all(answer.author == Author() for answer in answers):
+        if all(answer.author == NOBODY for answer in answers):
             for answer in answers:
                 # It was asked about before the page of the other rows was known.
                 if answer.since != since:
                     answer.since, answer.author = since, ask(answer.row, since)
         authors = (answer.author for answer in answers)
-        return next((author for author in authors if author != Author()), Author())
+        return next((author for author in authors if author != NOBODY), NOBODY)
 
     def _answer(
         self,
@@ -121,7 +119,3 @@ class TellingMixin(VersionedAdminBase):
                     user=author.user,
                     by=request.user,  # type: ignore[arg-type]  # the admin lets nobody else in
                 )
-
-    def _optilock_url(self, row: models.Model, view: str) -> str:
-        name = f"admin:{row._meta.app_label}_{row._meta.model_name}_{view}"
-        return reverse(name, args=[quote(row.pk)], current_app=self.admin_site.name)

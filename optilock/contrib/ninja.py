@@ -36,7 +36,7 @@ class Problem(Schema):
 
 
 def install(api: NinjaAPI) -> None:
-    """Let an API answer for preconditions and conflicts, also with ``DEBUG``.
+    """Let an API answer for preconditions and conflicts, even with ``DEBUG``.
 
     Under ``ATOMIC_REQUESTS`` the whole request is rolled back. Without it, put
     ``@transaction.atomic`` under the operation's decorator, so that nothing of a

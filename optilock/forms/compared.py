@@ -45,8 +45,9 @@ class ComparedFields(Changes):
         version = None if locked is None else tokens.look(locked).version
         frozen, as_opened = dict(opened.base), set()
         if locked is not None and opened.version == version:
-            # What the page didn't show, as far as the version tells. What it did
-            # counts, or a change that bumped no version would be overwritten.
+            # What the page didn't show is in the row: the version is still the same.
+            # What it did show is compared, or a change that bumped no version would be
+            # overwritten.
             for name, field in comparison.fields.items():
                 if not field.many_to_many and name not in {*frozen, *opened.shown}:
                     try:

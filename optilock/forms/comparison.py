@@ -66,9 +66,9 @@ class FormComparison:
 
     @cached_property
     def extra_fields(self) -> dict[str, ModelField]:
-        """The other fields that show something of the row, which the form has found.
+        """The other fields, as far as they show something that the form has found.
 
-        Those whose initial value is that of every form of the class don't.
+        A field whose initial value is the same on every form of the class doesn't.
         """
         form = self.form
         found: dict[str, ModelField] = {}

@@ -1,7 +1,7 @@
 """What is typed is kept in the tab of the browser until it is saved.
 
 A session may end, a token be too old, a window be left by mistake. The script keeps it;
-what is here tells the script what to keep, and what is saved.
+what is here tells it what to keep, and what was saved.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ __all__ = ["draft_media", "drafts_of", "forget_draft"]
 #: Says which drafts are saved. It waits for a page with the script.
 _COOKIE = "optilock_saved"
 _COOKIE_SECONDS = 24 * 3600
-#: Of how many saved drafts the cookie speaks.
+#: How many saved drafts the cookie names.
 _MANY = 10
 
 _Response = TypeVar("_Response", bound=HttpResponseBase)

@@ -52,7 +52,7 @@ class ChosenFiles:
 
     @cached_property
     def lost(self) -> dict[str, str]:
-        """The names of files that a page before has asked for, and weren't sent."""
+        """The names of files that an earlier page asked for, and that weren't sent."""
         found = {}
         for name in self._names if self.form.is_bound else ():
             chosen = self.form.data.get(self.form.add_prefix(CHOSEN + name))

@@ -101,7 +101,8 @@ class VersionedFormMixin(NeedsTemplates, _Form):
         if version is not None and version.name in self.fields:
             # The token knows more than the number, which isn't for people to merge.
             self.fields[version.name].disabled = True
-        if self._optilock.is_versioned or self._optilock.is_deleted:
+        is_old = self._optilock.is_versioned or self._optilock.is_deleted
+        if is_old and not self._optilock.is_row:
             self.fields[TOKEN] = TokenField(self._optilock.sign)
         if self._optilock.is_versioned:
             for name in self.compare_also:
@@ -127,6 +128,9 @@ class VersionedFormMixin(NeedsTemplates, _Form):
         super()._clean_form()  # type: ignore[misc]  # not in the stubs
 
     def has_changed(self) -> bool:
+        is_new = self._errors is None  # type: ignore[attr-defined]  # not in the stubs
+        if is_new and self._optilock.is_being_validated:
+            self.full_clean()  # which compares it with what is saved
         # A new row in which nothing but a file was chosen isn't an empty one.
         return super().has_changed() or bool(self._optilock.files.lost)
 
@@ -137,9 +141,10 @@ class VersionedFormMixin(NeedsTemplates, _Form):
             # Django would insert a copy; the lock finds no row to update.
             self.instance.pk = pk
             self.add_error(name, ValidationError(KEY_CHANGED, code="key_changed"))
-        for name in self._optilock.comparison.unseen:
-            if self.conflict and self.conflict.decisions.get(name) == "mine":
-                attname = self._optilock.comparison.model_fields[name].attname
+        comparison, conflict = self._optilock.comparison, self.conflict
+        for name in comparison.unseen if conflict else ():
+            if conflict and conflict.decisions.get(name) == "mine":
+                attname = comparison.model_fields[name].attname
                 rollback.put(self.instance, attname, self[name].data)
 
     def _save_m2m(self) -> None:
@@ -172,6 +177,9 @@ class VersionedFormMixin(NeedsTemplates, _Form):
         if locked is not None:
             refresh(self, locked)
             state.note_compared()
+            if state.is_as_opened(locked):
+                self.changed_data = self._optilock_changed()
+                return
         elif state.is_deleted:
             state.find_hidden()
         conflict = FormConflict(self)
@@ -323,8 +331,8 @@ def versioned_form(
     Args:
         form: the class.
         page: what a view knows of the page that the form is on.
-        options: attributes of ``VersionedFormMixin``. What the class says of itself
-            isn't taken back by one that isn't set.
+        options: attributes of ``VersionedFormMixin``. One that isn't set leaves what
+            the class says of itself.
     """
     is_versioned = issubclass(form, VersionedFormMixin)
     attributes: dict[str, object] = {

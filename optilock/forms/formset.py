@@ -20,6 +20,7 @@ from optilock.forms.errors import CONFLICT, NO_ACTION, too_old
 from optilock.forms.form import VersionedFormMixin, versioned_form
 from optilock.forms.merges import QUICK
 from optilock.forms.recreate import prepare_as_new
+from optilock.forms.state import Page
 from optilock.forms.token_field import TOKEN, TokenField
 from optilock.installation import NeedsTemplates
 from optilock.rows import lock_rows, version_field
@@ -34,6 +35,7 @@ else:
     _FormSet = object
 
 __all__ = [
+    "FormSetState",
     "VersionedFormSetMixin",
     "VersionedInlineFormSet",
     "VersionedModelFormSet",
@@ -51,12 +53,14 @@ class FormSetState:
         formset: the formset.
         model: the model of its rows.
         added_before: rows that somebody else has added, as an earlier page has told.
+        is_locked: whether the rows were read and locked, to be compared.
     """
 
     def __init__(self, formset: VersionedFormSetMixin) -> None:
         self.formset = formset
         self.model: type[models.Model] = formset.model  # type: ignore[assignment]  # one that is used has a model
         self.added_before: list[models.Model] = []
+        self.is_locked = False
         self._rows: dict[object, models.Model] = {}
 
     @property
@@ -111,6 +115,7 @@ class FormSetState:
             using = router.db_for_write(self.model, instance=found[0])
             locked = lock_rows(self.model, using, pk__in=[row.pk for row in found])
             self._rows = {row.pk: row for row in locked}
+            self.is_locked = True
 
     def locked_row(self, form: VersionedFormMixin) -> models.Model | None:
         """Return the form's row as it is now, ``None`` if it is deleted."""
@@ -255,7 +260,7 @@ def versioned_formset(
     on_hold: bool = False,
     **options: Unpack[RowOptions],
 ) -> type[_FS]:
-    """Return a subclass of the model formset class that is versioned, as its forms.
+    """Return a subclass of the model formset class, versioned like its forms.
 
     Args:
         formset: the class.
@@ -266,7 +271,7 @@ def versioned_formset(
         options: attributes of the forms' class, a ``VersionedFormMixin``.
     """
     attributes = {
-        "form": versioned_form(formset.form, **options),
+        "form": versioned_form(formset.form, page=Page(is_row=True), **options),
         "can_recreate": can_recreate,
         "_optilock_is_one_thing": is_one_thing,
         "_optilock_on_hold": on_hold,

@@ -209,7 +209,7 @@ class FormMerges:
 
 
 def posted_decision(form: VersionedFormMixin, name: str, *also: str) -> str:
-    """Return what was posted as a decision: "mine", "theirs", or another that may be.
+    """Return the decision that was posted: "mine", "theirs", or one of the others.
 
     Args:
         form: the form.

@@ -11,9 +11,7 @@ from optilock import loaded, rollback
 from optilock.changes import FieldState
 from optilock.conflicts import Conflict
 from optilock.decisions import Decision, MergeConflict
-from optilock.forms import tokens
 from optilock.loaded import UNKNOWN
-from optilock.rows import version_field
 from optilock.values import same
 
 if TYPE_CHECKING:
@@ -31,7 +29,10 @@ def refresh(form: VersionedFormMixin, locked: models.Model) -> None:
     leaves the version behind, and ``save()`` is refused.
     """
     instance, comparison = form.instance, form._optilock.comparison
-    is_behind = tokens.look(instance).version != tokens.look(locked).version
+    version = form._optilock.version
+    is_behind = version is not None and (
+        getattr(instance, version.attname) != getattr(locked, version.attname)
+    )
     if not is_behind and _is_like(instance, locked):
         return
     conflict = Conflict.of(instance, row=locked, merge_together=())
@@ -45,20 +46,26 @@ def refresh(form: VersionedFormMixin, locked: models.Model) -> None:
         for name, form_field in form.fields.items():
             if form_field.disabled:  # has the value that was read too early
                 form.cleaned_data.pop(name, None)
-        if (version := form._optilock.version) is not None:
+        if version is not None:
             names.append(version.name)  # what is shown of it
     form.initial.update(model_to_dict(locked, names))
     form._bound_fields_cache.clear()  # type: ignore[attr-defined]  # not in the stubs
     if is_behind and comparison.extra_fields:
         return  # whoever found their values has read the row too early
-    version = version_field(type(instance))
     if version is not None and not collisions:
-        setattr(instance, version.attname, tokens.look(locked).version)
+        setattr(instance, version.attname, getattr(locked, version.attname))
         loaded.restore(instance, loaded.recall(locked))
 
 
 def _is_like(instance: models.Model, row: models.Model) -> bool:
     """Return whether an instance's values are those of its row."""
+    # Most rows are plain values that nobody has changed.
+    one, other = loaded.row_now(instance), loaded.row_now(row)
+    if one and other:
+        kinds = [*map(type, one)]
+        are_plain = loaded.SCALARS.issuperset(kinds)
+        if are_plain and kinds == [*map(type, other)] and one == other:
+            return True
     mine, theirs = vars(instance), vars(row)
     return all(
         same(field, mine[field.attname], theirs[field.attname])

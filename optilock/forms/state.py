@@ -37,11 +37,13 @@ class Page:
             only hidden from whoever sent the form.
         on_hold: whether the form is to be shown again, whatever is in it.
         place: what the URL says of the row; it is kept in the token.
+        is_row: whether the form is for a row of a formset, which carries the token.
     """
 
     is_hidden: bool = False
     on_hold: bool = False
     place: str = ""
+    is_row: bool = False
 
 
 class FormState:
@@ -52,7 +54,7 @@ class FormState:
         page: what the view knows.
         formset: the formset that carries the token and locks the rows, if there
             is one.
-        is_row: whether there is a formset, also if the row is to be new.
+        is_row: whether it is the form of a formset's row, be that a new one.
         is_deleted: whether the form is for a row that isn't there any more.
         is_hidden: whether it is only hidden from whoever sent the form.
         comparison: how the form compares; it has the row as it is now.
@@ -61,8 +63,8 @@ class FormState:
         files: the files that were chosen for the form.
         is_asked_again: whether the page asks once more for what it can't keep.
         media: what the page needs besides that of the fields.
-        written_over: frozen values by field name, of which the form shows what was
-            overwritten with them.
+        written_over: by field name, the frozen values that were written over what the
+            form shows.
         opened_before: when they were written, in milliseconds since the epoch.
     """
 
@@ -70,7 +72,7 @@ class FormState:
         self.form = form
         self.page = page
         self.formset: VersionedFormSetMixin | None = None
-        self.is_row = False
+        self.is_row = page.is_row
         self.is_deleted = is_deleted(form.instance)
         self.is_hidden = page.is_hidden
         self.comparison = FormComparison(form)
@@ -83,7 +85,7 @@ class FormState:
         self.opened_before: int | None = None
         self._compared: tuple[int | None, loaded.Loaded | None] = (None, None)
 
-    @property
+    @cached_property
     def version(self) -> IntegerVersionField | None:
         """The version field of the form's model, if it has one."""
         model: type[models.Model] | None = self.form._meta.model
@@ -106,6 +108,12 @@ class FormState:
         return bool(
             formset and formset.can_delete and formset._should_delete_form(self.form)  # type: ignore[attr-defined]  # not in the stubs
         )
+
+    @property
+    def is_being_validated(self) -> bool:
+        """Whether the formset, which has locked its rows, is about to validate this."""
+        formset = self.formset
+        return formset is not None and formset._optilock.is_locked
 
     # --- the row ---------------------------------------------------------
 
@@ -134,10 +142,32 @@ class FormState:
             self.is_hidden = row_exists(model, pk)
         self.form.can_recreate = self.form.can_recreate and not self.is_hidden
 
+    def is_as_opened(self, locked: models.Model) -> bool:
+        """Tell whether the row is as the page showed it, and that page asked nothing.
+
+        Then there is nothing to compare with what was typed, as in most rows of a list.
+        The values count as well as the version, which a raw ``UPDATE`` doesn't bump.
+        """
+        comparison, opened = self.comparison, self.opened
+        base = opened.base
+        return (
+            opened.version == self._version_of(locked)
+            and not (opened.shown or opened.merged)
+            and all(
+                name in base
+                and tokens.is_frozen(field, comparison.saved(name), base[name])
+                for name, field in comparison.fields.items()
+            )
+        )
+
+    def _version_of(self, row: models.Model) -> int | None:
+        version = self.version
+        return None if version is None else getattr(row, version.attname)
+
     def note_compared(self) -> None:
         """Note what the instance is like before it is saved."""
         instance = self.form.instance
-        self._compared = tokens.look(instance).version, loaded.recall(instance)
+        self._compared = self._version_of(instance), loaded.recall(instance)
 
     @property
     def was_saved(self) -> bool:
@@ -149,7 +179,7 @@ class FormState:
             return not instance._state.adding
         version, known = self._compared
         return (
-            tokens.look(instance).version != version
+            self._version_of(instance) != version
             or loaded.recall(instance) is not known
         )
 

@@ -66,7 +66,6 @@ __all__ = [
     "read",
     "thaw",
     "trusted",
-    "whole",
 ]
 
 #: How many bytes the long values of a token may have together, compressed.
@@ -76,6 +75,9 @@ _FORMAT = 2
 
 #: Stands for the row as a whole among the fields of ``OpenedRow.shown``.
 ROW = ""
+
+#: Fields whose values are texts as they are.
+_TEXTS = (models.CharField, models.TextField)
 
 #: What a name in ``OpenedRow.base`` begins with, if there is no value for it.
 _FINGERPRINT = "#"
@@ -252,11 +254,6 @@ def freeze(model_field: ModelField, value: object, *, secret: bool = False) -> F
     return plain
 
 
-def whole(model_field: ModelField, value: object) -> Frozen:
-    """Return a field's value as JSON that ``thaw()`` reads, however long it is."""
-    return _plain(model_field, value)
-
-
 def is_frozen(model_field: ModelField, value: object, frozen: Frozen) -> bool:
     """Return whether this is what ``freeze()`` returned for such a value."""
     if not is_digest(frozen):
@@ -311,6 +308,8 @@ def _plain(model_field: ModelField, value: object) -> Plain:
     if isinstance(model_field, models.JSONField):
         encoder = model_field.encoder or DjangoJSONEncoder
         return json.dumps(value, cls=encoder, sort_keys=True)
+    if type(value) is str and type(model_field) in _TEXTS:
+        return value  # as what follows would do it
     value = _as_loaded(model_field, value)
     if isinstance(value, str | int):
         return value

@@ -67,8 +67,8 @@ class PreconditionRequired(PreconditionError):  # noqa: N818
     status = 428
     title = "A precondition is required"
 
-    def __init__(self, detail: str, *, slug: str = "precondition-required") -> None:
-        super().__init__(detail, slug=slug)
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, slug="precondition-required")
 
 
 class MalformedPrecondition(PreconditionError):  # noqa: N818
@@ -76,8 +76,8 @@ class MalformedPrecondition(PreconditionError):  # noqa: N818
 
     title = "The precondition can't be read"
 
-    def __init__(self, detail: str, *, slug: str = "malformed-precondition") -> None:
-        super().__init__(detail, slug=slug)
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, slug="malformed-precondition")
 
 
 class VersionMismatch(PreconditionError):  # noqa: N818

@@ -13,7 +13,7 @@ from optilock.http.refusals import TEMPLATE, refusal_of
 
 __all__ = ["ConflictMiddleware"]
 
-GetResponse: TypeAlias = Callable[
+_GetResponse: TypeAlias = Callable[
     [HttpRequest], HttpResponseBase | Awaitable[HttpResponseBase]
 ]
 
@@ -36,7 +36,7 @@ class ConflictMiddleware:
 
     template_name = TEMPLATE
 
-    def __init__(self, get_response: GetResponse) -> None:
+    def __init__(self, get_response: _GetResponse) -> None:
         self.get_response = get_response
         if iscoroutinefunction(get_response):
             markcoroutinefunction(self)

@@ -31,7 +31,7 @@ _WITHOUT_PRECONDITIONS = ("OPTIONS", "CONNECT", "TRACE")
 #: Header fields, as a request's META has them.
 _NAMES = {"HTTP_IF_MATCH": "If-Match", "HTTP_IF_NONE_MATCH": "If-None-Match"}
 
-Tags = list[ETag] | str | None
+_Tags = list[ETag] | str | None
 
 _M = TypeVar("_M", bound=Model)
 
@@ -59,8 +59,8 @@ class Preconditions:
     """
 
     method: str
-    if_match: Tags = None
-    if_none_match: Tags = None
+    if_match: _Tags = None
+    if_none_match: _Tags = None
 
     @classmethod
     def of(cls, request: Request) -> Preconditions:
@@ -111,7 +111,7 @@ class Preconditions:
         ):
             return self
 
-        def left(tags: Tags) -> Tags:
+        def left(tags: _Tags) -> _Tags:
             if tags is None or isinstance(tags, str):
                 return tags
             return [tag for tag in tags if tag.epoch == wanted]
@@ -338,7 +338,7 @@ def is_safe(method: str | None) -> bool:
     return method in ("GET", "HEAD", *_WITHOUT_PRECONDITIONS)
 
 
-def _tags_in(sent: Mapping[str, str], name: str) -> Tags:
+def _tags_in(sent: Mapping[str, str], name: str) -> _Tags:
     text = sent.get(name)
     if text is None:
         return None

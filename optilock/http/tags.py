@@ -15,14 +15,21 @@ from typing import TYPE_CHECKING
 from optilock.http.errors import MalformedPrecondition
 from optilock.rows import version_field
 
-__all__ = ["ETag", "etag_of", "etag_of_list"]
-
 if TYPE_CHECKING:
     from django.db.models import Model
 
     from optilock.fields import IntegerVersionField
 
-__all__ = ["MOST_TAGS", "ETag", "etag_of", "field_of", "parse_tags", "tag_for"]
+__all__ = [
+    "MOST_TAGS",
+    "ETag",
+    "epoch_digest",
+    "etag_of",
+    "etag_of_list",
+    "field_of",
+    "parse_tags",
+    "tag_for",
+]
 
 #: How many tags a header field may name. More are refused, not left out.
 MOST_TAGS = 100
@@ -128,9 +135,8 @@ def etag_of(
 
 def tag_for(version: int, variant: str | None = None, epoch: str | None = None) -> ETag:
     """Return the tag of a version of a row, see ``etag_of()``."""
-    of_epoch = f"~{epoch_digest(epoch)}" if epoch else ""
-    of_variant = f".{_digest(variant)[:16]}" if variant else ""
-    return ETag(f"{version}{of_epoch}{of_variant}")
+    tag = ETag(f"{version}~{epoch_digest(epoch)}" if epoch else str(version))
+    return tag.varied(variant) if variant else tag
 
 
 def epoch_digest(epoch: str | None) -> str | None:

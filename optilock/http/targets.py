@@ -30,12 +30,13 @@ __all__ = [
 Request: TypeAlias = "HttpRequest | ApiRequest"
 
 #: A table, and the key of a row in it.
-Row: TypeAlias = "tuple[type[Model], object]"
+_Row: TypeAlias = "tuple[type[Model], object]"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
     """What a request is about, noted for later.
+
     Attributes:
         row: the table that holds its version, and its key there.
         instance: what is going to be written.
@@ -49,7 +50,7 @@ class Target:
         can_be_read: whether reading the row now shows what others see, too.
     """
 
-    row: Row
+    row: _Row
     instance: Model
     is_new: bool
     preconditions: Preconditions
@@ -74,7 +75,7 @@ class Target:
         return None if self.epoch is None else self.epoch(row)
 
 
-def row_of(instance: Model) -> Row:
+def row_of(instance: Model) -> _Row:
     """Return the table that holds the instance's version, and its key there."""
     field = field_of(instance)
     return field.model, instance._get_pk_val(field.model._meta)
@@ -86,7 +87,7 @@ def noted(request: Request, instance: Model) -> Target | None:
 
 
 def all_noted(request: Request) -> list[Target]:
-    """Return what was noted, the first first."""
+    """Return what was noted, in the order in which it was."""
     return list(targets(request).values())
 
 
@@ -95,11 +96,11 @@ def forget_noted(request: Request) -> None:
     targets(request).clear()
 
 
-def targets(request: Request) -> dict[Row, Target]:
+def targets(request: Request) -> dict[_Row, Target]:
     """Return what was noted, by ``row_of()``."""
     # Django REST framework has a request of its own around Django's.
     plain: Any = getattr(request, "_request", request)
-    noted: dict[Row, Target] | None = getattr(plain, "_optilock_targets", None)
+    noted: dict[_Row, Target] | None = getattr(plain, "_optilock_targets", None)
     if noted is None:
         noted = plain._optilock_targets = {}
     return noted

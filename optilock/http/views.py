@@ -8,18 +8,15 @@ from functools import partial, wraps
 from typing import Any, TypeVar, cast, overload
 
 from asgiref.sync import iscoroutinefunction, sync_to_async
-from django.core.files.uploadedfile import UploadedFile
 from django.db import DEFAULT_DB_ALIAS, transaction
 from django.http import HttpResponse
-from django.utils.datastructures import MultiValueDict
 
 from optilock.http.refusals import may_hold, refusal_of
 from optilock.http.targets import Request, forget_noted
 from optilock.installation import note_need
+from optilock.uploads import rewind_files
 
-__all__ = ["conditional_view", "request_in", "rewind_files"]
-
-__all__ = ["conditional_view", "request_in", "rewind_files"]
+__all__ = ["conditional_view", "request_in"]
 
 View = TypeVar("View", bound=Callable[..., object])
 
@@ -143,10 +140,3 @@ def _rewind(request: Request) -> bool:
         rewind_files(request.FILES)
     forget_noted(request)
     return True
-
-
-def rewind_files(uploaded: MultiValueDict[str, UploadedFile[bytes]]) -> None:
-    """Let files that a lost attempt has read to their end be read once more."""
-    for _, files in uploaded.lists():
-        for file in files:
-            file.seek(0)

@@ -24,7 +24,7 @@ class _Entry(models.Model):
 
     @property
     def model_class(self) -> type[models.Model] | None:
-        """The model, ``None`` if the project has it no more."""
+        """The model, ``None`` if the project no longer has it."""
         try:
             return apps.get_model(self.model)
         except (LookupError, ValueError):

@@ -18,7 +18,7 @@ from django.utils.translation import gettext_lazy as _
 from optilock.log.models import EditConflict
 from optilock.panel import isolate
 
-__all__ = ["Chart", "summarize"]
+__all__ = ["Bar", "Chart", "summarize"]
 
 #: How many rows a chart has.
 _ROWS = 10

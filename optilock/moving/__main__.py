@@ -13,5 +13,5 @@ except ModuleNotFoundError as error:
 
 __all__ = []
 
-if __name__ == "__main__":
+if __name__ == "__main__":  # pragma: no branch -- nobody imports it
     sys.exit(main())

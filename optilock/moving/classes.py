@@ -80,7 +80,7 @@ class FieldVisitor(_Visitor):
 
     def _extra(self, node: cst.Call) -> list[str]:
         """Return what a field is given that theirs didn't have."""
-        extra = ["editable=True"] if self.plan.options.editable else []
+        extra = ["editable=True"] if self.plan.editable else []
         declared = self._owner_of(node)
         if declared is None and not self.plan.source.is_migration:
             self.plan.note(
@@ -163,7 +163,7 @@ class ClassVisitor(_Visitor):
             return
         models = [self.plan.source.name_of(arg.value) for arg in node.args]
         if any(map(self.plan.project.is_versioned, models)) and not (
-            self.plan.options.editable
+            self.plan.editable
         ):
             self.plan.note(
                 node,
@@ -191,7 +191,7 @@ class ClassVisitor(_Visitor):
                 self._take_out_versions(value)
 
     def _take_out_versions(self, node: cst.CSTNode) -> None:
-        if self.plan.options.editable:
+        if self.plan.editable:
             return
         versions = {one.version[0] for one in self.plan.project.owners if one.version}
         for found in m.findall(node, m.List() | m.Tuple()):
@@ -205,11 +205,7 @@ class ClassVisitor(_Visitor):
         meta = declared.inner.get("Meta", declared)
         node = meta.statements.get("model")
         model = "" if node is None else self.plan.source.name_of(node)
-        if (
-            not model
-            or not self.plan.project.is_versioned(model)
-            or self.plan.options.editable
-        ):
+        if not model or not self.plan.project.is_versioned(model) or self.plan.editable:
             return
         fields = meta.statements.get("fields")
         if is_theirs:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from optilock.moving.migrations import write_migrations
 from optilock.moving.models import Project
-from optilock.moving.planning import Options
 from optilock.moving.reading import Note, find_sources
 from optilock.moving.rewriting import rewrite
 
@@ -71,7 +70,7 @@ def run(
     encodings = {source.path: source.encoding for source in sources}
     changed: dict[Path, tuple[str, str]] = {}
     for source in sources:
-        text, said = rewrite(source, project, Options(editable=editable))
+        text, said = rewrite(source, project, editable=editable)
         notes += said
         if text != source.text:
             changed[source.path] = source.text, text
@@ -89,10 +88,9 @@ def run(
 
 
 def _diff(path: Path, old: str, new: str) -> Iterator[str]:
-    lines = difflib.unified_diff(
+    return difflib.unified_diff(
         old.splitlines(), new.splitlines(), str(path), str(path), lineterm=""
     )
-    yield from lines
 
 
 def _templates(root: Path) -> Iterator[Note]:

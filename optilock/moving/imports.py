@@ -57,9 +57,8 @@ class NameVisitor(cst.CSTVisitor):
             return True
         if len(names) > 1:
             self.left |= theirs
-            if not self._is_assigned(node):
-                text = " or ".join(sorted(names))
-                self.plan.note(node, f"may be {text}: make it one, and run this again")
+            text = " or ".join(sorted(names))
+            self.plan.note(node, f"may be {text}: make it one, and run this again")
             return False
         [name] = theirs
         if name in CLASSES:
@@ -70,14 +69,11 @@ class NameVisitor(cst.CSTVisitor):
             self.plan.note(node, f"{name}: {_advice(name)}")
         elif name == MIXIN and not self._is_base(node):
             self.left.add(name)
-            self.plan.note(node, f"{name} is used as something else than a base")
+            self.plan.note(node, f"{name} is used as something other than a base")
         elif name == SWITCH and not self._switch(node):
             self.left.add(name)
             self.plan.note(node, f"{name}: {ADVICE[name]}")
         return False
-
-    def _is_assigned(self, node: cst.CSTNode) -> bool:
-        return isinstance(self.plan.source.parents[node], cst.AssignTarget)
 
     def _is_base(self, node: cst.CSTNode) -> bool:
         parent = self.plan.source.parents[node]
@@ -93,7 +89,7 @@ class NameVisitor(cst.CSTVisitor):
         return False
 
     def _switch(self, node: cst.CSTNode) -> bool:
-        """Replace ``with disable_concurrency(Model):``, if it is plain what it is."""
+        """Replace ``with disable_concurrency(Model):``, if it plainly names a model."""
         call = self.plan.source.parents[node]
         if not (isinstance(call, cst.Call) and call.func is node):
             return False

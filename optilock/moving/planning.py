@@ -2,26 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import libcst as cst
 
 from optilock.moving.editing import Change, preceded_by
 from optilock.moving.models import Project
 from optilock.moving.reading import MARK, Note, Source
 
-__all__ = ["Options", "Plan"]
-
-
-@dataclass(frozen=True)
-class Options:
-    """What the person has chosen.
-
-    Attributes:
-        editable: whether the versions stay inputs of plain forms and serializers.
-    """
-
-    editable: bool = False
+__all__ = ["Plan"]
 
 
 class Plan:
@@ -30,22 +17,22 @@ class Plan:
     Attributes:
         source: the file.
         project: the project it belongs to.
-        options: what the person has chosen.
+        editable: whether the versions stay inputs of plain forms and serializers.
         changes: what becomes of which node of its tree.
         imports: what is to be imported: modules, and names in them.
         notes: what there is to say.
     """
 
-    def __init__(self, source: Source, project: Project, options: Options) -> None:
+    def __init__(self, source: Source, project: Project, *, editable: bool) -> None:
         self.source = source
         self.project = project
-        self.options = options
+        self.editable = editable
         self.changes: dict[cst.CSTNode, list[Change]] = {}
         self.imports: set[tuple[str, str | None]] = set()
         self.notes: list[Note] = []
 
     def change(self, node: cst.CSTNode, change: Change) -> None:
-        """Have a node changed, after what others have it changed to."""
+        """Have a node changed, after the changes that it is to have already."""
         self.changes.setdefault(node, []).append(change)
 
     def refer_to(self, module: str, name: str) -> cst.BaseExpression:

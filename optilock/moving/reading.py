@@ -107,10 +107,6 @@ class Declared:
         meta = self.inner.get("Meta")
         return literal(meta.statements.get(name)) if meta else None
 
-    @property
-    def line(self) -> int:
-        return self.source.line_of(self.node)
-
 
 class Source:
     """A file of Python, as a tree whose names are resolved."""
@@ -148,7 +144,7 @@ class Source:
         return names.pop() if len(names) == 1 else ""
 
     def gives_away(self, name: str, module: str) -> bool:
-        """Tell whether a name in this file stands for something else than ours."""
+        """Tell whether a name in this file stands for something other than ours."""
         return any(
             found.name != f"{module}.{name}"
             and found.name != SWITCH

@@ -13,17 +13,17 @@ from optilock.moving.classes import ClassVisitor, FieldVisitor, SettingsVisitor
 from optilock.moving.editing import Change
 from optilock.moving.imports import NameVisitor
 from optilock.moving.models import Project
-from optilock.moving.planning import Options, Plan
+from optilock.moving.planning import Plan
 from optilock.moving.reading import Note, Source
 
 __all__ = ["rewrite"]
 
 
 def rewrite(
-    source: Source, project: Project, options: Options
+    source: Source, project: Project, *, editable: bool
 ) -> tuple[str, list[Note]]:
     """Return a file's new text, and what there is to say about it."""
-    plan, tree = Plan(source, project, options), source.wrapper.module
+    plan, tree = Plan(source, project, editable=editable), source.wrapper.module
     names = NameVisitor(plan)
     visitors = FieldVisitor(plan), ClassVisitor(plan), SettingsVisitor(plan)
     for visitor in (names, *visitors):

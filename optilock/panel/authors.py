@@ -46,7 +46,7 @@ _AGO: dict[str, Promise] = {
 }
 
 
-#: How many people are told by name.
+#: How many people are named.
 _MANY = 3
 
 

@@ -1,4 +1,4 @@
-"""The questions of a conflict: between what to choose, and what it was before."""
+"""The questions of a conflict: what there is to choose from, and what it was before."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Change(NamedTuple):
         base: what it was, as HTML; empty if nobody knows.
         value: what it is.
         row: what the row is called, if it is one among others.
-        url: of what a link at the label leads to.
+        url: where a link at the label leads.
     """
 
     label: str
@@ -85,7 +85,7 @@ class Question:
     Attributes:
         input: the name of the inputs.
         label: what it is about.
-        options: between what to choose.
+        options: what there is to choose from.
         decision: the value of the option that is chosen, empty if none is.
         error: what is wrong with the answer that was posted, or with its absence.
         field_id: the id of the field's own input, empty if the page has none.

@@ -68,7 +68,7 @@ def render(
     deleted = any(conflict.deleted for conflict in own)
     hidden = any(conflict.is_hidden for conflict in own)
     if hidden:  # this person may not know what happened to it
-        author = Author()
+        author = NOBODY
     rows = [*_merged_rows(conflicts), *map(_tell_added, added)]
     changes = list(_merged_fields(conflicts))
     too_old = too_old or any(conflict.too_old for conflict in conflicts)

@@ -88,12 +88,10 @@ def saved_object(conflict: FormConflict) -> models.Model:
     locked = conflict.form._optilock.locked
     if locked is not None:
         return locked
-    typed: models.Model = conflict.instance
-    return (
-        typed
-        if conflict.too_old
-        else as_opened(conflict.model, typed.pk, conflict.opened)
-    )
+    found: models.Model = conflict.instance
+    if not conflict.too_old:
+        found = as_opened(conflict.model, found.pk, conflict.opened)
+    return found
 
 
 def _value(conflict: FormConflict, name: str, side: str) -> object:
@@ -209,10 +207,8 @@ def as_text(
         return json.dumps(value, indent=2, ensure_ascii=False, cls=field.encoder)
     if isinstance(value, bool):
         return gettext("Yes") if value else gettext("No")
-    if isinstance(value, datetime.datetime):
-        if timezone.is_aware(value):
-            value = timezone.localtime(value)
-        return str(formats.localize(value))
+    if isinstance(value, datetime.datetime) and timezone.is_aware(value):
+        value = timezone.localtime(value)
     return str(formats.localize(value))
 
 

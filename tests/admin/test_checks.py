@@ -330,3 +330,28 @@ def test_presence_needs_its_table(monkeypatch):
         for message in check_admin_sites(app_configs=None)
         if message.id == "optilock.E060"
     ]
+
+
+class WithoutModel(admin.TabularInline):
+    pass
+
+
+class VersionedWithoutModel(VersionedTabularInline):
+    pass
+
+
+class WithoutModels(VersionedModelAdmin):
+    inlines = [WithoutModel, VersionedWithoutModel]
+
+
+class WithoutOptions(VersionedModelAdmin):
+    fieldsets = [("Title", {})]
+
+
+@pytest.mark.parametrize("cls", [WithoutModels, WithoutOptions])
+def test_what_djangos_checks_refuse_is_left_to_them(cls, monkeypatch):
+    site = admin.AdminSite()
+    site.register(Order, cls)
+    monkeypatch.setattr("optilock.admin.checks.all_sites", [site])
+    assert check_admin_sites(app_configs=None) == []
+    assert cls(Order, site).check()

@@ -8,6 +8,7 @@ from django.contrib.admin.models import LogEntry
 from django.db.models import QuerySet
 from factories import CustomerFactory, OrderFactory, StaffFactory
 from pages import Page, admin_url
+from testapp.admin import OrderAdmin
 from testapp.models import Customer, Order, Parcel, Plain
 
 pytestmark = pytest.mark.django_db
@@ -171,3 +172,31 @@ def test_what_a_url_tells_of_a_value_cannot_be_guessed(ann, order):
     ]
     assert len(set(found)) == 2
     assert len(found[0]) >= 24
+
+
+def test_who_may_only_delete_it_is_told_no_values(ann, order):
+    page = Page.delete(StaffFactory(permissions=["delete_order"]), order)
+    Page.change(ann, order).save(note="hush")
+    refused = page.post(post="yes")
+    assert refused.messages[0].startswith("ann changed “17”")
+    assert "hush" not in refused.messages[0]
+    assert Order.objects.exists()
+
+
+def test_a_read_only_relation_is_told_by_its_name(ann, order, monkeypatch):
+    monkeypatch.setattr(OrderAdmin, "readonly_fields", ["customer"])
+    page = Page.delete(ann, order)
+    Order.objects.update(customer=CustomerFactory(name="Smith"))
+    refused = page.post(post="yes")
+    assert "Its values are now: Customer “Smith”." in refused.messages[0]
+
+
+def test_what_goes_while_its_deletion_begins_is_no_error(ann, order, monkeypatch):
+    page = Page.delete(ann, order)
+
+    def delete_first(self, request, obj=None):
+        Order.objects.all().delete()
+        return True
+
+    monkeypatch.setattr(OrderAdmin, "has_delete_permission", delete_first)
+    assert page.post(post="yes").messages == ["The order was deleted already."]

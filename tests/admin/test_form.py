@@ -800,3 +800,19 @@ def test_of_a_deleted_object_nothing_is_offered_that_needs_it(
     assert refused.panel
     assert not [one for one in offered if one in refused.text]
     assert ("_save" in refused.inputs.buttons) == bool(codename)
+
+
+def test_a_page_without_drafts_has_no_script_for_them(ann, order, monkeypatch):
+    assert "optilock/draft.js" in Page.change(ann, order).text
+    monkeypatch.setattr(OrderAdmin, "optilock_drafts", False)
+    assert "optilock/draft.js" not in Page.change(ann, order).text
+
+
+def test_a_token_of_a_list_brings_nothing_back(ann, order):
+    OrderFactory()
+    listed, page = Page.list(ann, Order), Page.change(ann, order)
+    Order.objects.filter(pk=order.pk).delete()
+    token = listed.data["form-optilock_token"]
+    saved = page.save(optilock_token=token, note="mine")
+    assert saved.response.url == "/admin/"
+    assert "doesn’t exist" in saved.messages[0]

@@ -4,7 +4,7 @@ import pytest
 from django.contrib.admin.models import LogEntry
 from factories import LineFactory, OrderFactory, UserFactory
 from pages import Page
-from testapp.admin import LineInline
+from testapp.admin import LineInline, OrderAdmin, PlainLineInline
 from testapp.models import Line, Parcel, Plain, PlainChild
 
 pytestmark = pytest.mark.django_db
@@ -420,3 +420,14 @@ def test_rows_that_were_deleted_or_added_are_still_told_in_the_second_round(page
         assert "2 changes were merged for you." in page.panel
     done = again.save(optilock_decision_note="theirs")
     assert "Merged" not in "".join(done.messages)
+
+
+def test_rows_of_djangos_own_inline_are_saved_as_in_django(
+    ann, bob, order, pen, monkeypatch
+):
+    monkeypatch.setattr(OrderAdmin, "inlines", [PlainLineInline])
+    mine, theirs = Page.change(ann, order), Page.change(bob, order)
+    theirs.save(note="bob's")
+    saved = mine.save(status="paid", **{"lines-0-quantity": "7"})
+    assert saved.messages[0] == "Merged: bob had changed Note; that was kept."
+    assert products(order) == [("Pen", 7)]

@@ -6,13 +6,18 @@ import pytest
 from django.contrib.admin import options
 from django.contrib.admin.models import LogEntry
 from django.db import connection
+from django.db.models import QuerySet
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from factories import CustomerFactory, OrderFactory, StaffFactory, UserFactory
 from pages import Inputs, Page, admin_url
-from testapp.admin import OrderAdmin
-from testapp.models import Customer, Order, Parcel
+from testapp.admin import OrderAdmin, PlainAdmin
+from testapp.models import Customer, Order, Parcel, Plain
+
+from optilock.admin.actions import MANY_ROWS
+from optilock.forms import form
+from optilock.panel import Author
 
 pytestmark = pytest.mark.django_db
 
@@ -52,6 +57,31 @@ def test_cells_of_one_row_are_merged(pages):
     assert rows()[1] == ("2", "paid", 20)
     assert saved.messages[0].startswith("Merged: bob had changed 2: Amount")
     assert LogEntry.objects.first().get_change_message() == "Changed Status."
+
+
+def test_only_rows_that_are_not_as_they_were_shown_are_compared(pages, monkeypatch):
+    """To compare one takes longer than all else that is done with it."""
+    compared = []
+
+    class Noted(form.FormConflict):
+        def __init__(self, one):
+            compared.append(one.instance.number)
+            super().__init__(one)
+
+    mine, theirs = pages
+    theirs.save(**{"form-0-amount": "20"})
+    monkeypatch.setattr(form, "FormConflict", Noted)
+    assert mine.save(**{"form-1-amount": "30"}).redirects
+    assert compared == ["2"]
+
+
+@pytest.mark.parametrize("cell", ["amount", "status"])
+def test_a_change_that_bumped_no_version_is_not_overwritten(pages, orders, cell):
+    mine, _ = pages
+    QuerySet(Order).filter(number="2").update(amount=20)
+    saved = mine.save(**{f"form-0-{cell}": {"amount": "30", "status": "paid"}[cell]})
+    assert saved.redirects == (cell == "status")
+    assert rows()[1][2] == 20
 
 
 def test_asking_always_asks_about_cells_that_do_not_overlap(pages, monkeypatch):
@@ -409,3 +439,48 @@ def test_a_row_that_may_not_be_seen_any_more_is_not_told_about(
     assert "not there any more, or not visible to you" in asked.text
     for word in ("hush", "deleted", "cat has"):
         assert word not in asked.text
+
+
+def test_of_many_changed_rows_the_rest_is_counted(ann):
+    many = [OrderFactory(number=str(n)) for n in range(MANY_ROWS + 2)]
+    page = Page.list(ann, Order)
+    Order.objects.update(amount=20)
+    asked = select(page, "mark_paid", many)
+    assert asked.panel.count("was changed") == MANY_ROWS
+    assert "and 2 more" in asked.panel
+
+
+def test_a_column_that_the_list_has_not_read_is_told_without_what_it_was(
+    ann, orders, monkeypatch
+):
+    original = OrderAdmin.get_queryset
+    monkeypatch.setattr(
+        OrderAdmin, "get_queryset", lambda *args: original(*args).defer("amount")
+    )
+    monkeypatch.setattr(OrderAdmin, "list_editable", [])
+    page = Page.list(ann, Order)
+    Order.objects.filter(number="2").update(amount=20)
+    asked = select(page, "mark_paid", orders)
+    assert "“2” was changed" in asked.panel
+    assert "→" not in asked.panel
+
+
+def test_cells_of_what_has_no_version_are_saved_as_in_django(ann, monkeypatch):
+    monkeypatch.setattr(PlainAdmin, "list_display", ["id", "name"])
+    monkeypatch.setattr(PlainAdmin, "list_editable", ["name"])
+    Plain.objects.create(name="P")
+    page = Page.list(ann, Plain)
+    Plain.objects.update(name="theirs")
+    assert page.save(**{"form-0-name": "mine"}).redirects
+    assert Plain.objects.get().name == "mine"
+
+
+def test_a_deleted_row_that_nobody_can_name_is_told_with_who_did_it(
+    pages, orders, monkeypatch
+):
+    monkeypatch.setattr(
+        OrderAdmin, "get_conflict_author", lambda *args: Author("carol")
+    )
+    orders[1].delete()
+    asked = pages[0].save(**{"form-0-amount": "30"})
+    assert "carol deleted this row." in asked.text

@@ -11,9 +11,10 @@ from django.core.management import call_command
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
-from factories import LineFactory, StaffFactory
+from factories import CustomerFactory, LineFactory, StaffFactory
 from pages import Inputs, Page
 from testapp.admin import OrderAdmin
+from testapp.models import Colour
 
 from optilock.log.models import EditConflict
 
@@ -173,3 +174,39 @@ def test_its_migrations_are_complete():
     out = StringIO()
     call_command("makemigrations", "optilock_log", check=True, stdout=out)
     assert "No changes" in out.getvalue()
+
+
+def test_a_filter_that_makes_no_sense_is_answered_as_django_does(ann):
+    response = log_page(ann, "?found_in__nonsense=1")
+    assert (response.status_code, response.url[-4:]) == (302, "?e=1")
+
+
+def test_a_field_that_the_model_has_no_more_is_called_as_it_was(ann, order):
+    EditConflict.objects.create(
+        model="testapp.order", object_id="1", found_in="form", colliding=["colour"]
+    )
+    [_, fields, *_] = log_page(ann).context["optilock_charts"]
+    assert [bar.label for bar in fields.bars] == ["Order: Colour"]
+
+
+def test_who_collides_with_what_they_did_elsewhere_is_told_apart(ann, order):
+    collide(ann, ann, order)
+    [_, _, people, _] = log_page(ann).context["optilock_charts"]
+    assert [bar.label for bar in people.bars] == ["ann, in two windows"]
+
+
+def test_values_of_each_kind_are_kept(ann, bob, order, config, monkeypatch):
+    monkeypatch.setattr(config, "keep_values", True)
+    monkeypatch.setattr(OrderAdmin, "optilock_merge_decisions", {"tags": "ask"})
+    red, blue = (Colour.objects.create(name=name) for name in ("red", "blue"))
+    customers = CustomerFactory(), CustomerFactory()
+    mine, theirs = Page.change(ann, order), Page.change(bob, order)
+    theirs.save(tags=[red.pk], customer=customers[0].pk)
+    mine.save(tags=[blue.pk], customer=customers[1].pk)
+    values = EditConflict.objects.get().values
+    assert values["customer"] == {
+        "base": None,
+        "mine": customers[1].pk,
+        "theirs": customers[0].pk,
+    }
+    assert values["tags"] == {"base": [], "mine": [blue.pk], "theirs": [red.pk]}

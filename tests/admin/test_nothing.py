@@ -174,3 +174,31 @@ def test_a_row_that_is_wanted_back_counts_as_a_change(ann, order):
     assert asked.panel
     assert asked.save(**{"lines-0-optilock_decision_": "mine"}).redirects
     assert versions() == [2, 1]
+
+
+class Strange(str):
+    """A value that can't be compared, as an array can't."""
+
+    __hash__ = str.__hash__
+
+    def __eq__(self, other):
+        raise ValueError("Compare the elements.")
+
+
+def test_what_cannot_be_compared_counts_as_a_change(ann, order, monkeypatch):
+    def save_model(self, request, obj, form, change):
+        obj.secret = Strange("set")
+        super(OrderAdmin, self).save_model(request, obj, form, change)
+
+    monkeypatch.setattr(OrderAdmin, "save_model", save_model)
+    assert Page.change(ann, order).save().redirects
+    assert Order.objects.values_list("secret", "version").get() == ("set", 2)
+
+
+def test_a_field_that_is_not_read_is_no_change(ann, order, saved, monkeypatch):
+    original = OrderAdmin.get_queryset
+    monkeypatch.setattr(
+        OrderAdmin, "get_queryset", lambda *args: original(*args).defer("secret")
+    )
+    assert Page.change(ann, order).save().redirects
+    assert saved == []

@@ -17,6 +17,7 @@ from testapp.admin import OrderAdmin
 from testapp.models import Colour, Line, Memo, Order
 
 from optilock.log.models import Notice
+from optilock.log.notices import take
 from optilock.signals import overwritten
 
 pytestmark = [
@@ -337,3 +338,24 @@ def test_of_a_text_only_the_passages_are_put_back(ann, bob, order):
     mine = {"note": "One by ann.\r\n\r\nTwo by ann."}
     shown = follow(overwrite(ann, bob, order, theirs, mine))
     assert shown.data["note"] == "One by ann.\r\n\r\nTwo by bob."
+
+
+def test_who_has_lost_nothing_in_a_row_is_not_told_of_it(ann, bob, order, told):
+    LineFactory(order=order, product="pen", quantity=1)
+    mine, theirs = Page.change(ann, order), Page.change(bob, order)
+    theirs.save(**{"note": "bob's", "lines-0-quantity": "2"})
+    asked = mine.save(**{"note": "ann's", "lines-0-comment": "ann's"})
+    assert asked.save(optilock_decision_note="mine").redirects
+    assert Line.objects.values_list("quantity", "comment").get() == (2, "ann's")
+    [notice] = Notice.objects.all()
+    assert (notice.model, notice.fields) == ("testapp.order", ["note"])
+    assert str(notice) == f"Order #{order.pk}"
+
+
+def test_what_another_window_has_told_meanwhile_is_not_told_again(ann, bob):
+    for number in "12":
+        Notice.objects.create(model="a.b", object_id=number, user=ann, by=bob)
+    here = take(ann)
+    assert next(here).object_id == "1"
+    assert [notice.object_id for notice in take(ann)] == ["2"]
+    assert list(here) == []

@@ -302,7 +302,7 @@ def test_a_merge_that_fails_half_way_leaves_the_instance_as_it_was():
             app_label = "testapp"
 
         def __setattr__(self, name, value):
-            if name == "stock" and value == 9:
+            if name == "stock" and value == 9 and "stock" in vars(self):
                 raise ValueError("nine is too many")
             super().__setattr__(name, value)
 

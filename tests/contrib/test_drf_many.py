@@ -5,17 +5,19 @@ from __future__ import annotations
 import pytest
 from clients import skip_where_nobody_can_write_meanwhile
 from django.core.exceptions import ImproperlyConfigured
-from django.db import connection
+from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 from factories import AccountFactory
 from testapp.models import Account, Unlocked
 
+from optilock import RecordModifiedError
 from optilock.testing import write_meanwhile
 
 pytest.importorskip("rest_framework", reason="needs djangorestframework")
 
 from api_clients import send
 from rest_framework import serializers
+from testapp.api import VersionedItemSerializer
 
 from optilock.contrib.rest_framework import VersionedListSerializer, VersionField
 
@@ -175,6 +177,55 @@ def test_all_that_are_lost_in_a_race_are_named_too(atomic_requests):
     ]
     assert stored() == [(100, 2), (100, 2), (100, 1)]
     assert not Unlocked.objects.exists()
+
+
+@racing
+def test_one_that_is_lost_in_a_race_takes_the_others_back(atomic_requests):
+    skip_where_nobody_can_write_meanwhile()
+    accounts = AccountFactory.create_batch(2)
+    raised = Account.objects.get(pk=accounts[1].pk)
+    with write_meanwhile(Account, raised.save):
+        refused = send("PUT", "/versionedmany/", items(accounts))
+    assert refused.status_code == 409
+    assert refused.json()["type"].endswith(":conflict")
+    assert stored() == [(100, 1), (100, 2)]
+    assert not Unlocked.objects.exists()
+
+
+class WithHouse(VersionedItemSerializer):
+    """Writes another object with each."""
+
+    house = None
+
+    def update(self, instance, attrs):
+        self.house.save()
+        return super().update(instance, attrs)
+
+
+@pytest.mark.parametrize("rows", [list, Account.objects.filter])
+def test_a_list_of_objects_may_be_changed_as_well_as_a_queryset(rows):
+    accounts = AccountFactory.create_batch(2)
+    given = accounts if rows is list else rows(pk__in=[a.pk for a in accounts])
+    serializer = VersionedItemSerializer(given, data=items(accounts), many=True)
+    assert serializer.is_valid()
+    changed = serializer.save()
+    assert stored() == [(7, 2), (7, 2)]
+    assert [one is mine for one, mine in zip(changed, accounts, strict=True)] == [
+        rows is list
+    ] * 2
+
+
+def test_another_object_that_is_lost_is_not_taken_for_one_of_the_list():
+    accounts, house = AccountFactory.create_batch(2), AccountFactory()
+    Account.objects.get(pk=house.pk).save()
+    serializer = WithHouse(accounts, data=items(accounts), many=True)
+    serializer.child.house = house
+    assert serializer.is_valid()
+    with pytest.raises(RecordModifiedError) as caught, transaction.atomic():
+        serializer.save()
+    assert caught.value.instance is house
+    assert [conflict.instance for conflict in caught.value.conflicts] == [house]
+    assert stored() == [(100, 1), (100, 1), (100, 2)]
 
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH"])

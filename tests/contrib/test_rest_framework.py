@@ -25,10 +25,13 @@ from optilock.testing import write_meanwhile
 pytest.importorskip("rest_framework", reason="needs djangorestframework")
 
 from api_clients import send
+from rest_framework import generics, serializers
 from rest_framework.settings import api_settings
-from rest_framework.test import APIClient
+from rest_framework.test import APIClient, APIRequestFactory
+from testapp.api import Accounts, AccountSerializer, BodySerializer, Epochs
 
 from optilock.contrib import rest_framework
+from optilock.http.errors import VersionMismatch
 
 pytestmark = [pytest.mark.django_db, pytest.mark.urls("testapp.api")]
 racing = pytest.mark.django_db(transaction=True)
@@ -117,6 +120,18 @@ def test_a_create_is_about_the_collection(headers, status):
     assert Account.objects.exists() is (status == 201)
 
 
+@pytest.mark.parametrize(("headers", "status"), [("*", 412), ('"1"', 201)])
+def test_a_create_without_a_viewset_is_about_the_collection_too(headers, status):
+    class Create(rest_framework.ConditionalMixin, generics.CreateAPIView):
+        queryset = Account.objects.all()
+        serializer_class = AccountSerializer
+
+    sent = {"owner": "mine", "balance": 1}
+    request = APIRequestFactory().post("/", sent, headers={"If-None-Match": headers})
+    assert Create.as_view()(request).status_code == status
+    assert Account.objects.exists() is (status == 201)
+
+
 # --- the order of things -------------------------------------------------
 
 
@@ -199,6 +214,20 @@ def test_a_cache_never_serves_a_tag_that_is_over(account, settings):
         assert send("PATCH", url, {}, If_Match=tag).status_code == 200
 
 
+def test_a_view_that_says_how_it_is_cached_is_believed(account):
+    class Cached(Accounts):
+        def retrieve(self, request, *args, **kwargs):
+            answer = super().retrieve(request, *args, **kwargs)
+            answer["Cache-Control"] = "private, max-age=5"
+            return answer
+
+    view = Cached.as_view({"get": "retrieve"})
+    answer = view(APIRequestFactory().get("/"), pk=account.pk)
+    assert answer["Cache-Control"] == "private, max-age=5"
+    assert answer["ETag"] == '"1"'
+    assert answer["Vary"] == "Accept, Accept-Language, Cookie"
+
+
 def test_a_list_has_no_tag_of_a_row(account):
     assert "ETag" not in send("GET", "/accounts/")
 
@@ -262,8 +291,15 @@ def test_a_list_that_still_has_the_current_version_is_true(atomic_requests, acco
 
 
 @racing
-def test_files_are_read_once_more_with_the_second_attempt(atomic_requests):
+@pytest.mark.parametrize("handler", ["Memory", "Temporary"])
+def test_files_are_stored_once_more_by_the_second_attempt(
+    handler, atomic_requests, settings, tmp_path
+):
     skip_where_nobody_can_write_meanwhile()
+    settings.MEDIA_ROOT = tmp_path
+    settings.FILE_UPLOAD_HANDLERS = [
+        f"django.core.files.uploadhandler.{handler}FileUploadHandler"
+    ]
     order = OrderFactory()
     write = Order.objects.filter(pk=order.pk)
     with write_meanwhile(Order, partial(write.update, note="theirs")):
@@ -456,6 +492,19 @@ def test_a_body_without_a_readable_version_is_refused(method, version, account):
     assert row(account) == ("first", 100, 1)
 
 
+def test_the_version_is_compared_beside_what_else_is_validated(account):
+    seen = []
+
+    class Validated(BodySerializer):
+        class Meta(BodySerializer.Meta):
+            validators = (seen.append,)
+
+    assert Validated(account, data=body(account)).is_valid()
+    with pytest.raises(VersionMismatch):
+        Validated(account, data=body(account, version=0)).is_valid()
+    assert [attrs["owner"] for attrs in seen] == ["mine"] * 2
+
+
 def test_zero_is_a_version_like_any_other(account):
     url = f"/bodyversions/{account.pk}/"
     assert send("PUT", url, body(account, version=0)).status_code == 409
@@ -509,6 +558,21 @@ def test_each_item_of_a_list_has_its_tag():
     AccountFactory.create_batch(2)
     listed = send("GET", "/bodyversions/").json()
     assert [(item["version"], item["etag"]) for item in listed] == [(1, '"1"')] * 2
+
+
+def test_an_object_in_another_has_a_tag_without_the_epoch_of_the_view(account):
+    class Around(serializers.Serializer):
+        inside = BodySerializer(source="*")
+        etag = rest_framework.ETagField()
+
+    class Nested(Epochs):
+        serializer_class = Around
+
+    shown = Nested.as_view({"get": "retrieve"})(
+        APIRequestFactory().get("/"), pk=account.pk
+    )
+    assert shown.data["etag"] == shown["ETag"] != '"1"'
+    assert shown.data["inside"]["etag"] == '"1"'
 
 
 def test_a_list_of_changes_is_written_whole_or_not_at_all(atomic_requests):

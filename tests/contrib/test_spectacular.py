@@ -10,6 +10,7 @@ pytest.importorskip("drf_spectacular", reason="needs drf-spectacular")
 
 from drf_spectacular.drainage import GENERATOR_STATS
 from drf_spectacular.generators import SchemaGenerator
+from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.validation import validate_schema
 from rest_framework import generics, routers, serializers, viewsets
 from rest_framework.pagination import PageNumberPagination
@@ -51,6 +52,19 @@ class Tagged(Accounts):
         return etag_of_list(rows)
 
 
+class OwnSchema(AutoSchema):
+    def get_response_serializers(self):
+        return {200: AccountSerializer, 412: None}
+
+
+class BothSchemas(ConditionalAutoSchema, OwnSchema):
+    pass
+
+
+class Described(Accounts):
+    schema = BothSchemas()
+
+
 class ItemSerializer(serializers.ModelSerializer):
     id = serializers.IntegerField()
     version = VersionField()
@@ -85,7 +99,7 @@ class Plain(viewsets.ModelViewSet):
 @pytest.fixture(scope="module")
 def schema():
     router = routers.SimpleRouter()
-    for view in [Accounts, Optional, Plain, Tagged]:
+    for view in [Accounts, Described, Optional, Plain, Tagged]:
         router.register(view.__name__.lower(), view, basename=view.__name__.lower())
     urls = [
         *router.urls,
@@ -119,6 +133,13 @@ def test_a_change_has_if_match_and_its_answers(schema, method):
     assert "ETag" in refused["headers"]
     problem = refused["content"]["application/problem+json"]["schema"]
     assert problem == {"$ref": "#/components/schemas/Problem"}
+
+
+def test_what_a_schema_of_the_project_says_of_the_answers_stays(schema):
+    answers = schema["paths"]["/described/{id}/"]["put"]["responses"]
+    assert set(answers) == {"200", "404", "409", "412", "428"}
+    assert "content" not in answers["412"]
+    assert "application/problem+json" in answers["428"]["content"]
 
 
 def test_where_it_is_not_required_there_is_no_428(schema):

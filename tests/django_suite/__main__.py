@@ -14,31 +14,20 @@ distribution, and they are kept in the user's cache.
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import statistics
 import subprocess
 import sys
 import tarfile
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
-from dataclasses import field as option
 from pathlib import Path
 
 import django
 import inside
-from reasons import FILE, listed
+from comparison import Run, label, report, report_time, run
+from reasons import listed
 
-
-@dataclass(frozen=True)
-class Run:
-    """What one run of the tests came to."""
-
-    ids: frozenset[str] = frozenset()
-    failed: dict[str, str] = option(default_factory=dict)
-    models: int = 0
-    seconds: float = 0
+FILE = Path(__file__).with_name("reasons.txt")
 
 
 def main() -> int:
@@ -56,7 +45,7 @@ def main() -> int:
         return 0
     labels = options.labels or sorted(_labels(source))
     lock = _run("lock", options, labels)
-    again = labels if options.pairs else sorted(map(_label, lock.failed))
+    again = labels if options.pairs else sorted(map(label, lock.failed))
     control = _run("control", options, again) if again else Run()
     pairs = [(lock, control)]
     for number in range(1, options.pairs):
@@ -64,8 +53,11 @@ def main() -> int:
         runs = {which: _run(which, options, labels) for which in order}
         pairs.append((runs["lock"], runs["control"]))
     if options.pairs:
-        _report_time(pairs)
-    return _report(options, lock, control)
+        report_time(pairs)
+    kind = "field" if options.field else "base"
+    expected = listed(FILE, kind, f"{django.VERSION[0]}.{django.VERSION[1]}")
+    what = f"Django {django.__version__}, {kind}"
+    return report(what, lock, control, expected, is_showing=options.show)
 
 
 def _options() -> argparse.Namespace:
@@ -114,56 +106,9 @@ def _labels(source: Path) -> Iterator[str]:
 
 
 def _run(which: str, options: argparse.Namespace, labels: list[str]) -> Run:
-    with tempfile.TemporaryDirectory() as scratch:
-        into = Path(scratch) / "found.json"
-        command = [sys.executable, __file__, "--inside", which, "--into", str(into)]
-        command += ["--field"] * options.field
-        ran = subprocess.run(  # noqa: S603
-            [*command, f"--parallel={options.parallel}", *labels],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        )
-        if not into.exists():
-            sys.exit(ran.stdout.decode(errors="replace")[-5000:])
-        found = json.loads(into.read_text())
-    return Run(**found | {"ids": frozenset(found["ids"])})
-
-
-def _label(test: str) -> str:
-    """Return what runs a test: of "setUpClass (basic.tests.X)", what is in brackets."""
-    return test.partition("(")[2].rstrip(")") or test
-
-
-def _report_time(pairs: list[tuple[Run, Run]]) -> None:
-    ratios = [lock.seconds / control.seconds for lock, control in pairs]
-    _say(
-        f"Client CPU, lock ÷ control: {statistics.median(ratios):.3f} "
-        f"({', '.join(f'{ratio:.3f}' for ratio in ratios)})."
-    )
-
-
-def _report(options: argparse.Namespace, lock: Run, control: Run) -> int:
-    beyond = lock.failed.keys() - control.failed.keys()
-    # These measure time, and so what else the machine is doing.
-    beyond -= {test for test in beyond if test.endswith("_performance")}
-    kind = "field" if options.field else "base"
-    expected = listed(kind, f"{django.VERSION[0]}.{django.VERSION[1]}")
-    new = sorted(beyond - expected.keys())
-    over = sorted((expected.keys() & lock.ids) - beyond)
-    if options.show:
-        for name in sorted(beyond):
-            _say(f"== {name}\n{lock.failed[name]}")
-    _say(
-        f"Django {django.__version__}, {kind}: {lock.models} models, {len(lock.ids)} "
-        f"tests; {len(control.failed)} fail in the control, {len(beyond)} beyond it."
-    )
-    _say(f"Not in {FILE.name}: {len(new)}", *new)
-    _say(f"In {FILE.name}, but not failing: {len(over)}", *over)
-    return bool(new or over)
-
-
-def _say(*lines: str) -> None:
-    print(*lines, sep="\n  ", flush=True)  # noqa: T201 -- a command
+    command = [sys.executable, __file__, "--inside", which]
+    command += ["--field"] * options.field
+    return run([*command, f"--parallel={options.parallel}"], *labels)
 
 
 if __name__ == "__main__":

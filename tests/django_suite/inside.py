@@ -26,7 +26,16 @@ from django.test.runner import (
     RemoteTestRunner,
 )
 
-__all__ = ["LEFT_OUT", "OF_OTHER_THINGS", "run"]
+__all__ = [
+    "LEFT_OUT",
+    "OF_OTHER_THINGS",
+    "Runner",
+    "is_root",
+    "keep_receivers_apart",
+    "run",
+    "version",
+    "with_base",
+]
 
 SETTINGS = "optilock_django_suite"
 
@@ -78,7 +87,7 @@ def run(
     sys.path[0] = str(source)
     Runner.into = into
     Runner.models = _put_into_models(source, is_lock, field_alone)
-    _keep_receivers_apart()
+    keep_receivers_apart()
     settings = types.ModuleType(SETTINGS)
     vars(settings).update(runpy.run_path("test_sqlite.py"))
     vars(settings).update(TEST_RUNNER=f"{__name__}.Runner")
@@ -110,21 +119,20 @@ def _put_into_models(source: Path, is_lock: bool, field_alone: bool) -> set[str]
             module in ours
             and label not in MODELS_LEFT_OUT
             and "version" not in attrs
-            and _is_root(bases, attrs)
+            and is_root(bases, attrs)
         ):
             changed.add(label)
             if field_alone or _has_managers(bases, attrs):
-                attrs["version"] = _field(is_lock)
+                attrs["version"] = version(is_lock)
             else:
-                others = [base for base in bases if base is not models.Model]
-                bases = (*others, _base(is_lock))
+                bases = with_base(bases, is_lock)
         return make(cls, name, bases, attrs, **kwargs)
 
     ModelBase.__new__ = new  # type: ignore[method-assign]
     return changed
 
 
-def _is_root(bases: Iterable[Any], attrs: dict[str, Any]) -> bool:
+def is_root(bases: Iterable[Any], attrs: dict[str, Any]) -> bool:
     """Tell whether it is a model with a table, and its parents have none."""
     return not getattr(attrs.get("Meta"), "abstract", False) and not any(
         hasattr(base, "_meta") and not base._meta.abstract
@@ -140,12 +148,18 @@ def _has_managers(bases: Iterable[Any], attrs: dict[str, Any]) -> bool:
     )
 
 
-def _field(is_lock: bool) -> Any:
+def version(is_lock: bool, **options: Any) -> Any:
+    """Return a field: the lock's, with options for it, or a plain column."""
     from optilock import IntegerVersionField
 
     if is_lock:
-        return IntegerVersionField()
+        return IntegerVersionField(**options)
     return models.BigIntegerField(default=1, editable=False)
+
+
+def with_base(bases: Iterable[Any], is_lock: bool) -> tuple[Any, ...]:
+    """Return the bases of a model, with the one more that brings the field."""
+    return *(base for base in bases if base is not models.Model), _base(is_lock)
 
 
 @cache
@@ -154,7 +168,7 @@ def _base(is_lock: bool) -> Any:
 
     if is_lock:
         return VersionedModel
-    field = _field(is_lock)
+    field = version(is_lock)
     # In the same place among the columns.
     field.creation_counter = VersionedModel._meta.get_field("version").creation_counter
     meta = type("Meta", (), {"abstract": True})
@@ -165,7 +179,7 @@ def _base(is_lock: bool) -> Any:
 # --- the tests ---------------------------------------------------------------
 
 
-def _keep_receivers_apart() -> None:
+def keep_receivers_apart() -> None:
     """Disconnect after each test what it has connected to the signals of models.
 
     Some leave receivers behind, and the tests after them take another way: their
@@ -251,6 +265,9 @@ def _as_text(error: Any) -> Any:
 
 
 def _cpu() -> float:
-    """Return the seconds that this process and its children have computed."""
+    """Return the seconds that this process and its children have computed.
+
+    What the system does for them isn't theirs: how long that takes, others decide.
+    """
     used = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return sum(one.ru_utime + one.ru_stime for one in used)
+    return sum(one.ru_utime for one in used)

@@ -1,26 +1,25 @@
-"""Reads which of Django's tests are expected to fail with the lock, and why."""
+"""Reads which tests are expected to fail with the lock, and why."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-__all__ = ["FILE", "listed"]
-
-FILE = Path(__file__).with_suffix(".txt")
+__all__ = ["listed"]
 
 
-def listed(kind: str, version: str) -> dict[str, str]:
+def listed(file: Path, kind: str, version: str) -> dict[str, str]:
     """Return the tests that are expected to fail, each with the reason above it.
 
     A line is a test's id and, if it doesn't fail everywhere, where it does:
     "[base 5.2 6.0]", say.
 
     Args:
+        file: has the list.
         kind: "base" or "field".
         version: Django's, like "5.2".
     """
     found, reason = {}, ""
-    for line in FILE.read_text().splitlines():
+    for line in file.read_text().splitlines():
         if line.startswith("# "):
             reason = line[2:]
         elif line:

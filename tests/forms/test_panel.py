@@ -421,3 +421,64 @@ def test_describing_a_conflict_of_slow_texts_ends():
     start = time.process_time()
     assert conflict.describe()
     assert time.process_time() - start < 20
+
+
+def test_texts_of_too_many_words_are_not_compared():
+    words = MANY_WORDS * 3 // 4
+    start, end = "a " * words, "a " * (words - 1) + "b "
+    assert len(start) + len(end) < MANY_LETTERS
+    marked = mark(start, end)
+    assert "(too long to be compared)" in marked
+    assert "<ins>" not in marked
+
+
+def test_a_time_without_a_zone_is_shown_as_it_is(settings):
+    settings.USE_TZ = False
+    moment = datetime.datetime(2024, 2, 29, 12)
+    field = Assorted._meta.get_field("moment")
+    assert as_text(field, moment) == "Feb. 29, 2024, noon"
+
+
+@pytest.mark.django_db
+def test_objects_that_come_from_no_form_are_called_what_they_are():
+    red = Colour.objects.create(name="red")
+    assert as_text(Order._meta.get_field("tags"), [red, 99]) == "red, #99"
+
+
+@pytest.mark.django_db
+def test_a_number_too_large_for_a_key_is_shown_as_it_is():
+    field = Order._meta.get_field("customer")
+    shown = as_text(field, "9" * 30, forms.ModelChoiceField(Customer.objects.all()))
+    assert shown == "#" + "9" * 30
+
+
+class Asking(VersionedModelForm):
+    """Asks for what isn't the model's."""
+
+    urgent = forms.BooleanField(required=False)
+    after = forms.ModelChoiceField(Order.objects.all(), required=False)
+
+    elsewhere = {}
+
+    class Meta:
+        model = Order
+        fields = ["note"]
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, initial=dict(self.elsewhere), **kwargs)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("name", "theirs", "mine", "told"),
+    [("urgent", True, "", ["Yes", "No"]), ("after", 1, "nonsense", ["#nonsense"])],
+)
+def test_what_is_asked_of_the_form_alone_is_shown_as_people_write_it(
+    monkeypatch, name, theirs, mine, told
+):
+    order = OrderFactory()
+    monkeypatch.setattr(Asking, "elsewhere", {name: theirs})
+    form = Asking({"note": order.note, name: mine}, instance=order)
+    assert not form.is_valid()
+    shown = panel.render([form.conflict], subject="it")
+    assert all(text in shown for text in told)

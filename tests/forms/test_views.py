@@ -3,14 +3,19 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from django.contrib.messages.storage.cookie import CookieStorage as SessionlessMessages
 from django.db import connection
 from django.db.models import QuerySet
+from django.forms import modelformset_factory
+from django.http import Http404
 from django.test import Client, RequestFactory
-from django.urls import reverse
+from django.urls import path, reverse
 from factories import MemoFactory
 from pages import Page
 from testapp.models import CompositeKey, Memo, Parcel
-from testapp.views import MemoUpdate
+from testapp.views import MemoForm, MemoUpdate, ParcelDelete, ParcelUpdate
+
+from optilock.forms import VersionedModelFormSet, draft_media
 
 pytestmark = pytest.mark.django_db
 
@@ -348,3 +353,90 @@ def test_two_pages_that_save_and_stay_lose_nothing_of_each_other(memo):
         for done in [pool.submit(write, name) for name in ("subject", "body")]:
             done.result()
     assert values(memo) == ("subject 20", "body 20", 41)
+
+
+# --- what is typed, kept by the browser --------------------------------------
+
+
+def drafting(memo, method="get", cookies="", **data):
+    request = getattr(RequestFactory(), method)("/", data)
+    request.COOKIES["optilock_saved"] = cookies
+    return MemoUpdate.as_view(keep_drafts=True)(request, pk=memo.pk)
+
+
+def test_a_view_that_keeps_drafts_brings_the_script(memo):
+    response = drafting(memo)
+    media = str(response.context_data["form"].media)
+    assert "optilock/draft.js" in media
+    assert "data-posted" not in media
+    assert "draft.js" not in str(open_page("memo", memo).response.context["form"].media)
+    response = drafting(memo, "post", subject="")
+    assert "data-posted" in str(response.context_data["form"].media)
+
+
+def test_the_script_is_told_what_not_to_keep(memo, rf):
+    class Secret(MemoForm):
+        secret_fields = ["body"]
+
+    formset = modelformset_factory(Memo, MemoForm, formset=VersionedModelFormSet)
+    media = draft_media(rf.get("/"), Secret(instance=memo), formset())
+    assert 'data-secret="body"' in str(media)
+
+
+def test_a_draft_that_was_saved_is_forgotten(memo):
+    data = drafting(memo).context_data["form"]
+    sent = {"optilock_token": data["optilock_token"].value(), "subject": "new"}
+    done = drafting(memo, "post", "a.B.b", **sent, optilock_draft="c")
+    assert done.status_code == 302
+    assert done.cookies["optilock_saved"].value == "a.b.c"
+
+
+@pytest.mark.parametrize("draft", ["", "No!", "x" * 33])
+def test_what_is_no_draft_is_not_spoken_of(memo, draft):
+    form = drafting(memo).context_data["form"]
+    sent = {"optilock_token": form["optilock_token"].value(), "subject": "new"}
+    done = drafting(memo, "post", **sent, optilock_draft=draft)
+    assert done.status_code == 302
+    assert "optilock_saved" not in done.cookies
+
+
+# --- where an object went ----------------------------------------------------
+
+
+def test_what_leaves_the_view_while_its_deletion_begins_is_not_told(parcel, rf):
+    page = open_page("delete_parcel", parcel, "old")
+
+    class Slow(ParcelDelete):
+        def get_form(self, *args):
+            Parcel.objects.update(weight=100)
+            return super().get_form(*args)
+
+    with pytest.raises(Http404):
+        Slow.as_view()(rf.post("/", page.data), code="old")
+    assert Parcel.objects.exists()
+
+
+urlpatterns = [path("parcels/<code>/", ParcelUpdate.as_view())]
+
+
+def test_without_a_name_for_its_url_a_renamed_object_has_no_way_back(parcel, settings):
+    settings.ROOT_URLCONF = __name__
+    client, url = Client(), "/parcels/old/"
+    mine = Page(client, url, client.get(url))
+    Parcel.objects.update(code="new")
+    asked = mine.post(code="mine")
+    assert "bob saved this parcel" in asked.panel
+    assert "parcels/new" not in asked.panel
+    assert asked.post(optilock_decision_code="mine").redirects
+
+
+def test_without_a_session_nothing_is_offered_to_be_put_back(memo, rf):
+    mine = open_page("memo", memo)
+    open_page("memo", memo).post(body="theirs")
+    asked = mine.post(body="mine")
+    request = rf.post("/", {**asked.data, "optilock_decision_body": "mine"})
+    request._messages = SessionlessMessages(request)
+    assert MemoUpdate.as_view()(request, pk=memo.pk).status_code == 302
+    assert values(memo) == ("old", "mine", 3)
+    [told] = request._messages
+    assert str(told) == "You have overwritten what bob had saved: Body."

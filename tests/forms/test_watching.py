@@ -218,3 +218,36 @@ def test_a_secret_value_is_never_sent(memo):
     told = json.loads(answer.content)
     assert list(told["inputs"]) == ["subject"]
     assert told["text"] == "Shown now: Subject. Still as it was: Body."
+
+
+def test_a_page_that_is_watched_saves_as_any_other(page, memo):
+    change(body="theirs")
+    assert page.post(subject="mine").redirects
+    assert Memo.objects.values_list("subject", "body").get() == ("mine", "theirs")
+
+
+def test_the_page_for_a_new_object_asks_nothing():
+    request = RequestFactory().get("/")
+    request.user = UserFactory()
+    form = MemoForm()
+    watch = Watch(request, form, presence=True)
+    assert (watch.answer, str(watch)) == (None, "")
+    assert "data-optilock-poll" not in form.as_p()
+
+
+def test_fields_that_count_as_one_are_shown_if_none_of_them_was_touched(memo):
+    class Together(MemoForm):
+        merge_together = [("subject", "body")]
+
+    token = Together(instance=memo)["optilock_token"].value()
+    change(subject="theirs", body="theirs")
+    request = RequestFactory().post(
+        "/", {"optilock_poll": "show", "optilock_token": token}
+    )
+    form = Together(request.POST, instance=Memo.objects.get())
+    told = json.loads(Watch(request, form).answer.content)
+    assert sorted(told["inputs"]) == ["body", "subject"]
+
+
+def test_an_open_page_is_called_by_its_row_where_developers_see_it(bob, memo):
+    assert str(OpenPage.objects.get()) == f"testapp.memo {memo.pk}"

@@ -184,6 +184,16 @@ def test_another_duplicate_is_nobodys_precondition():
     assert refusal_of(IntegrityError(), request) is None
 
 
+def test_a_duplicate_is_told_of_what_was_to_be_created_beside_a_change(account):
+    request = RequestFactory().put("/")
+    check_preconditions(request, account)
+    check_preconditions(request, Account(pk=account.pk + 1))
+    assert refusal_of(IntegrityError(), request) is None
+    Account.objects.create(pk=account.pk + 1)
+    refusal = refusal_of(IntegrityError(), request)
+    assert (refusal.slug, refusal.current_version) == ("exists", 1)
+
+
 def test_an_answer_the_view_makes_itself_leaves_nothing(atomic_requests, account):
     skip_where_nobody_can_write_meanwhile()
     with write_meanwhile(Account, theirs(account)):

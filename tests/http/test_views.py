@@ -6,12 +6,21 @@ import json
 
 import pytest
 from clients import ASYNC, JSON, SYNC, row, send, theirs
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import OperationalError, connection, connections, transaction
 from django.forms import model_to_dict
+from django.http import HttpResponse
 from django.test import RequestFactory
 from django.test.utils import CaptureQueriesContext
 from factories import AccountFactory
-from testapp.models import Account, Bistro, ConcurrentModel, Place, Unlocked
+from testapp.models import (
+    Account,
+    Bistro,
+    CompositeKey,
+    ConcurrentModel,
+    Place,
+    Unlocked,
+)
 
 from optilock import RecordModifiedError
 from optilock.http import (
@@ -462,6 +471,83 @@ def test_a_busy_database_is_412_where_the_row_has_changed_indeed(account):
     check_preconditions(request, account)
     theirs(account)()
     assert refusal_of(_deadlock(), request).status == 412
+
+
+@pytest.mark.parametrize("other", ['"1"', "*"])
+def test_a_busy_database_is_503_where_nothing_is_known_to_have_changed(other, account):
+    """Neither of what was deleted, nor of what was created, nor of what any is."""
+    deleted, new = AccountFactory(), Account(pk=77)
+    request = RequestFactory().patch("/", headers={"If-Match": other})
+    check_preconditions(request, account)
+    check_preconditions(request, deleted)
+    created = RequestFactory().patch("/")
+    check_preconditions(created, new)
+    Account.objects.filter(pk=deleted.pk).delete()
+    for one in (request, created):
+        assert refusal_of(_deadlock(), one).slug == "busy"
+
+
+def test_a_row_that_cannot_be_read_any_more_is_not_shown(account):
+    request = RequestFactory().patch("/", headers={"If-Match": '"0"'})
+    with pytest.raises(PreconditionFailed) as caught:
+        check_preconditions(request, account, current=lambda row: {})
+
+    def fail(*args):
+        raise OperationalError("the server is gone")
+
+    with connection.execute_wrapper(fail):
+        problem = refusal_of(caught.value, request).problem()
+    assert problem["current_version"] == 1
+    assert "current" not in problem
+
+
+def test_a_conflict_over_an_unknown_version_shows_nothing(account):
+    request = RequestFactory().patch("/", headers={"If-Match": "*"})
+    check_preconditions(request, account, current=lambda row: {})
+    error = RecordModifiedError(
+        instance=account, using="default", expected_version=1, current_version=None
+    )
+    refusal = refusal_of(error, request)
+    assert (refusal.status, refusal.tag) == (409, None)
+    assert not {"current", "current_version"} & refusal.problem().keys()
+
+
+def test_keys_of_several_columns_are_named_by_all_of_them():
+    rows = [CompositeKey.objects.create(tenant=1, number=number) for number in (1, 2)]
+    for one in CompositeKey.objects.all():
+        one.save()
+    with pytest.raises(RecordModifiedError) as caught:
+        CompositeKey.objects.bulk_update(rows, ["name"])
+    problem = refusal_of(caught.value, RequestFactory().patch("/")).problem()
+    assert problem["conflicts"] == [
+        {"pk": [1, number], "expected": 1, "current": 2} for number in (1, 2)
+    ]
+
+
+@pytest.mark.parametrize("reads_stream", [False, True])
+def test_what_was_sent_is_read_once_more_where_that_can_be_done(reads_stream, account):
+    seen = []
+
+    @conditional_view
+    def view(request):
+        if reads_stream:
+            seen.append(len(request.read(5)))
+        else:
+            seen.append(request.FILES["file"].read())
+        check_preconditions(request, account)
+        if len(seen) == 1:
+            raise RecordModifiedError(
+                instance=account,
+                using="default",
+                expected_version=1,
+                current_version=2,
+            )
+        return HttpResponse()
+
+    sent = {"file": SimpleUploadedFile("a.txt", b"text")}
+    request = RequestFactory().post("/", sent, headers={"If-Match": '"1", "2"'})
+    status = view(request).status_code
+    assert (status, seen) == ((409, [5]) if reads_stream else (200, [b"text"] * 2))
 
 
 @pytest.mark.parametrize("error", [ValueError(), OperationalError("no such table")])

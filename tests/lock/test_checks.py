@@ -12,7 +12,7 @@ from django.contrib.auth.models import Group
 from django.core import checks
 from django.db import connection, connections, models, transaction
 from django.db.migrations.executor import MigrationExecutor
-from django.test.utils import isolate_apps
+from django.test.utils import CaptureQueriesContext, isolate_apps
 from testapp import models as testapp
 
 from optilock import (
@@ -437,6 +437,26 @@ def test_a_database_at_its_default_level_is_left_in_peace():
 
 def test_a_database_is_asked_nothing_unless_it_is_to_be_checked():
     assert check_databases(app_configs=None, databases=None) == []
+
+
+@pytest.mark.django_db
+def test_triggers_are_looked_for_only_where_there_may_be_some(monkeypatch, settings):
+    def asked():
+        with CaptureQueriesContext(connection) as captured:
+            assert check_databases(app_configs=None, databases=["default"]) == []
+        return [query for query in captured if "trigger" in query["sql"].lower()]
+
+    assert asked()
+    with monkeypatch.context() as patched:
+        patched.setattr(connections["default"], "vendor", "oracle")
+        assert not asked()
+
+    class Nowhere:
+        def allow_migrate(self, *args, **kwargs):
+            return False
+
+    settings.DATABASE_ROUTERS = [Nowhere()]
+    assert not asked()
 
 
 @pytest.fixture

@@ -5,10 +5,23 @@ from __future__ import annotations
 import datetime
 from decimal import Decimal
 from functools import wraps
+from types import MethodType
 
 import pytest
+from django.core.exceptions import ValidationError
 from django.db import DatabaseError, connection, connections, transaction
-from django.db.models import CharField, F, Field, Manager, Model, QuerySet, Value
+from django.db.models import (
+    CharField,
+    DateField,
+    DateTimeField,
+    DecimalField,
+    F,
+    Field,
+    Manager,
+    Model,
+    QuerySet,
+    Value,
+)
 from django.db.models.expressions import Col
 from django.db.models.functions import Upper
 from django.db.models.lookups import Exact
@@ -23,6 +36,9 @@ from testapp import models
 
 from optilock import RecordModifiedError, fast_update, plain_sql
 
+DAY = datetime.date(2024, 2, 29)
+MOMENT = datetime.datetime(2024, 2, 29, 12, 0, tzinfo=datetime.timezone.utc)
+ONE_DAY = datetime.timedelta(1)
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20)
 NUMBERS = st.integers(-(2**31), 2**31 - 1)
 KINDS = {
@@ -478,6 +494,81 @@ def test_patched_preparation_of_a_text_is_called(kind, name, warm, monkeypatch):
     instance.text = "TEXT"
     instance.save()
     assert models.LockedKinds.objects.values_list("text").get() == ("text",)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("warm", [False, True], ids=["cold", "warm"])
+@pytest.mark.parametrize(
+    ("kind", "name", "value", "written"),
+    [
+        (DecimalField, "get_prep_value", Decimal("1.50"), Decimal("2.50")),
+        (DecimalField, "get_db_prep_value", Decimal("1.50"), Decimal("2.50")),
+        (DateField, "get_prep_value", DAY, DAY + ONE_DAY),
+        (DateTimeField, "get_db_prep_value", MOMENT, MOMENT + ONE_DAY),
+        (DateTimeField, "get_prep_value", MOMENT, MOMENT + ONE_DAY),
+        # Which the one before calls.
+        (DateField, "get_prep_value", MOMENT, MOMENT + ONE_DAY),
+    ],
+    ids=lambda part: getattr(part, "__name__", None),
+)
+def test_patched_preparation_of_a_ready_value_is_called(
+    kind, name, value, written, warm, monkeypatch
+):
+    instance = known(models.LockedKinds)
+    if not warm:
+        models.LockedKinds._meta.get_field("version").lock.plain_fields.clear()
+    original, more = getattr(kind, name), written - value
+
+    @wraps(original)
+    def patched(self, found, *args, **kwargs):
+        is_mine = type(found) is type(value) and found == value
+        return original(self, found + more if is_mine else found, *args, **kwargs)
+
+    monkeypatch.setattr(kind, name, patched)
+    column = {Decimal: "price", datetime.date: "day", datetime.datetime: "moment"}
+    field = column[type(value)]
+    setattr(instance, field, value)
+    instance.save()
+    assert models.LockedKinds.objects.values_list(field).get() == (written,)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("price", ["NaN", "Infinity"])
+def test_a_number_that_django_refuses_is_refused(price):
+    instance = known(models.LockedKinds)
+    instance.price = Decimal(price)
+    with pytest.raises(ValidationError), transaction.atomic():
+        instance.save()
+    assert models.LockedKinds.objects.get().price is None
+
+
+@pytest.mark.django_db
+def test_a_moment_without_a_time_zone_is_told_as_in_django():
+    instance = known(models.LockedKinds)
+    instance.moment = datetime.datetime(2024, 2, 29, 12, 0)
+    with pytest.warns(RuntimeWarning, match="naive datetime"):
+        instance.save()
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("on", ["its class", "the field", "every field"])
+@pytest.mark.parametrize("warm", [False, True], ids=["cold", "warm"])
+def test_patched_pre_save_is_called(on, warm, monkeypatch):
+    instance = known(models.LockedKinds, text="before")
+    field = models.LockedKinds._meta.get_field("text")
+    if not warm:
+        lock = models.LockedKinds._meta.get_field("version").lock
+        monkeypatch.setattr(lock, "plain_fields", {})
+    original = Field.pre_save
+
+    def patched(self, instance, add):
+        return "patched" if self is field else original(self, instance, add)
+
+    owner = {"its class": type(field), "the field": field, "every field": Field}[on]
+    new = MethodType(patched, field) if owner is field else patched
+    monkeypatch.setattr(owner, "pre_save", new, raising=False)
+    instance.save()
+    assert models.LockedKinds.objects.get().text == "patched"
 
 
 class TenantCompiler(SQLUpdateCompiler):

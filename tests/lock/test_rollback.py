@@ -668,6 +668,20 @@ def test_autocommit_off_and_a_commit_of_a_lost_transaction():
     assert (account.version, row_version(account)) == (2, 2)
 
 
+def test_autocommit_off_once_more_ends_nothing():
+    account = Account.objects.create()
+    transaction.set_autocommit(False)
+    try:
+        account.save()
+        transaction.set_autocommit(False)
+        assert account.version == 2
+        transaction.rollback()
+        assert account.version == 1
+    finally:
+        transaction.set_autocommit(True)
+    assert row_version(account) == 1
+
+
 @only_on["mysql"]
 def test_commit_after_a_swallowed_deadlock_keeps_only_what_came_later():
     before, later = Account.objects.create(), Account.objects.create()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from io import StringIO
+from runpy import run_module
 from textwrap import dedent
 
 import pytest
@@ -222,6 +223,7 @@ class A(models.Model):
     b: int = models.IntegerField()
     c = models.ForeignKey("A", models.CASCADE)
     many = models.ManyToManyField("A")
+    limit = 3
 
     class ConcurrencyMeta:
         {meta}
@@ -364,6 +366,31 @@ class C(Base):
     assert moved.migration.count("optilock.VersionTrigger(") == 3
 
 
+def test_a_trigger_joins_the_constraints_of_a_base_that_is_not_the_first(move):
+    bases = "class Other:\n    pass\n" + BASE.replace("A(Base)", "A(Other, Base)")
+    text = bases.format(bases="", above="Base", constraints=OTHERS)
+    moved = move(models(text))
+    assert f"constraints = [*Base.Meta.constraints, {TRIGGER}]" in moved.models
+    assert moved.status == 0
+
+
+def test_a_trigger_that_is_declared_already_is_not_declared_again(move):
+    text = """
+import optilock
+
+class A(models.Model):
+    version = TriggerVersionField()
+
+    class Meta:
+        constraints = [optilock.VersionTrigger(name="own")]
+"""
+    moved = move(models(text))
+    assert moved.status == 0
+    assert moved.models.count("VersionTrigger(") == 1
+    assert "AddConstraint" not in moved.migration
+    assert 'RemoveTrigger("a", "version")' in moved.migration
+
+
 def test_a_trigger_of_an_abstract_model_has_a_name_for_each(move):
     moved = move(
         models(
@@ -408,6 +435,32 @@ if True:
     )
     assert moved.migration.count("AdoptVersion(") == 2
     assert 'AdoptVersion("a", "version", was=models.BigIntegerField(' in moved.migration
+
+
+def test_a_table_that_has_its_parent_s_version_is_left_to_the_parent_s(move):
+    moved = move(
+        models(
+            base("version = AutoIncVersionField()")
+            + """
+class A(Base):
+    pass
+
+class Child(A, Base):
+    pass
+"""
+        )
+    )
+    assert moved.status == 0
+    assert moved.migration.count("AdoptVersion(") == 1
+    assert 'AdoptVersion("a", ' in moved.migration
+
+
+def test_only_the_table_that_is_somebody_else_s_is_marked(move):
+    text = "\n    class Meta:\n        managed = False\n\nclass B(models.Model):\n"
+    moved = move(models(f"{COUNTED}{text}    version = AutoIncVersionField()\n"))
+    assert moved.models.count("# optilock_move: A isn't managed") == 1
+    assert moved.models.count("# optilock_move: ") == 1
+    assert 'AdoptVersion("b", ' in moved.migration
 
 
 def test_names_that_two_apps_have(move):
@@ -478,6 +531,18 @@ def test_what_was_left_in_an_unfinished_file_is_told(move, end):
     assert "isn't Python" in moved.left[-1]
 
 
+@pytest.mark.parametrize(
+    "config",
+    [
+        "class Shop(AppConfig):\n    name = 'shop'\n",
+        "from django.apps import AppConfig\n",
+    ],
+)
+def test_an_app_without_a_label_is_called_as_its_folder_is(move, config):
+    moved = move(models(**{"shop/apps.py": config}))
+    assert '[("shop", "0001_initial")]' in moved.migration
+
+
 def test_an_app_without_migrations_is_left(move):
     files = models()
     del files["shop/migrations/0001_initial.py"]
@@ -529,7 +594,7 @@ def test_an_app_with_two_last_migrations_is_left(move):
 def test_what_was_squashed_is_no_last_migration(move):
     def migration(**names):
         lines = [
-            f"    {name} = {[('shop', one) for one in values]}\n"
+            f"    {name} = {[('auth', '0003_c'), *(('shop', one) for one in values)]}\n"
             for name, values in names.items()
         ]
         return "class Migration:\n" + "".join(lines)
@@ -613,6 +678,41 @@ def test_a_title_is_not_a_field(move):
     assert '[("version", {"fields": ["name"]})]' in moved["shop/admin.py"]
 
 
+def test_what_else_an_admin_class_has_stays(move):
+    text = """
+class AAdmin(ConcurrentModelAdmin):
+    \"\"\"Orders.\"\"\"
+
+    list_editable = ["version"]
+    fieldsets = [("A", {"classes": ["version"], "fields": ["version", "name"]})]
+
+    def name(self, a):
+        return a.name
+"""
+    imports = "from concurrency.admin import ConcurrentModelAdmin\n"
+    moved = move(models(**{"shop/admin.py": imports + text}))
+    new = text.replace("Concurrent", "Versioned").replace('["version"]\n', "[]\n")
+    new = new.replace('["version", "name"]', '["name"]')
+    assert moved["shop/admin.py"].partition("Admin\n")[2] == new
+    assert moved.status == 0
+
+
+def test_what_is_taken_out_is_not_marked(move):
+    text = """
+        from concurrency.admin import ConcurrentModelAdmin
+        from django.forms import modelform_factory
+        from shop.models import A
+
+        class AAdmin(ConcurrentModelAdmin):
+            check_concurrent_action = modelform_factory(A)
+            name = "a"
+    """
+    moved = move(models(**{"shop/admin.py": text}))
+    assert "modelform_factory() makes a form" in moved.left[0]
+    assert "check_concurrent_action" not in moved["shop/admin.py"]
+    assert "# optilock_move" not in moved["shop/admin.py"]
+
+
 # Names
 
 
@@ -660,6 +760,10 @@ def test_names_by_each_way_of_importing_them(move):
             'save(on_conflict="overwrite")',
         ),
         (
+            "from concurrency.api import disable_concurrency as off\na = off(A)",
+            'save(on_conflict="overwrite")',
+        ),
+        (
             "from concurrency.api import disable_concurrency as off\nwith off(*a): 1",
             'save(on_conflict="overwrite")',
         ),
@@ -701,6 +805,19 @@ def test_a_name_that_is_passed_on_by_a_star_is_left(move):
     moved = move({"shop/errors.py": text, "shop/a.py": "from shop.errors import *\n"})
     assert "others import RecordModifiedError from here" in moved.left[0]
     assert moved["shop/errors.py"] == text
+
+
+def test_their_mixin_goes_from_among_the_bases(move):
+    text = """
+        from ool import VersionedMixin, VersionField
+
+        class A(VersionedMixin, models.Model):
+            version = VersionField()
+    """
+    moved = move({"a.py": text})
+    assert "class A(models.Model):" in moved["a.py"]
+    assert "from optilock import IntegerVersionField\n" in moved["a.py"]
+    assert "ool" not in moved["a.py"]
 
 
 def test_a_name_that_may_be_something_else_is_left(move):
@@ -873,6 +990,7 @@ def test_settings_in_parts(move):
                 THIRD_PARTY_APPS = ["concurrency"]
                 INSTALLED_APPS = ["django", *THIRD_PARTY_APPS]
                 MIDDLEWARE.append("concurrency.middleware.ConcurrencyMiddleware")
+                INSTALLED_APPS.append("shop")
                 CONCURRENCY_OTHER = 1  # the project's own
             """,
             "tests.py": """
@@ -945,6 +1063,31 @@ def test_what_drops_the_version_is_left(move):
     assert "ASerializer no longer has the version" in moved.left[0]
 
 
+def test_what_keeps_the_lock_is_not_left(move):
+    text = """
+        from concurrency.forms import ConcurrentForm
+        from django.forms import modelform_factory
+        from django.views.generic import ListView
+        from shop.models import A, Other
+
+        class AForm(ConcurrentForm):
+            class Meta:
+                model = A
+
+        class AList(ListView):
+            model = A
+
+        class ATable(Table):
+            class Meta:
+                model = A
+
+        OtherForm = modelform_factory(Other, fields=[])
+    """
+    moved = move(models(**{"shop/views.py": text}))
+    assert (moved.status, moved.left) == (0, [])
+    assert "class AForm(VersionedModelForm):" in moved["shop/views.py"]
+
+
 # The command itself
 
 
@@ -996,10 +1139,31 @@ def test_it_runs_without_a_project(tmp_path, capsys):
     assert "--editable" in done.stdout
 
 
-def test_it_says_what_it_needs(monkeypatch):
-    for name in [name for name in sys.modules if name.startswith("optilock.moving.")]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.delattr("optilock.moving.command", raising=False)
-    monkeypatch.setitem(sys.modules, "libcst", None)
+@pytest.fixture
+def without(monkeypatch):
+    """Let a module not be there when the command is imported."""
+
+    def hide(missing):
+        loaded = [name for name in sys.modules if name.startswith("optilock.moving.")]
+        for name in loaded:
+            monkeypatch.delitem(sys.modules, name)
+        monkeypatch.delattr("optilock.moving.command", raising=False)
+        monkeypatch.setitem(sys.modules, missing, None)
+
+    return hide
+
+
+def test_it_says_what_it_needs(without):
+    without("libcst")
     with pytest.raises(CommandError, match=r"pip install \"optilock\[move\]\""):
         call_command("optilock_move")
+    with pytest.raises(SystemExit, match=r"pip install \"optilock\[move\]\""):
+        run_module("optilock.moving", run_name="__main__")
+
+
+def test_it_does_not_blame_libcst_for_what_else_is_missing(without):
+    without("optilock.moving.migrations")
+    with pytest.raises(ModuleNotFoundError, match=r"optilock\.moving\.migrations"):
+        call_command("optilock_move")
+    with pytest.raises(ModuleNotFoundError, match=r"optilock\.moving\.migrations"):
+        run_module("optilock.moving", run_name="__main__")

@@ -7,6 +7,9 @@ import sys
 import textwrap
 
 import pytest
+from django.apps import apps
+
+from optilock.installation import check_installation
 
 MODELS = """
 from django.db import models
@@ -122,3 +125,15 @@ def test_nothing_is_said_where_nothing_is_amiss(check, views, installed):
     done = check(views, *installed)
     assert done.returncode == 0, done.stderr
     assert "optilock." not in done.stderr
+
+
+def test_a_project_without_urls_is_told_of_its_middleware(monkeypatch, settings):
+    monkeypatch.setattr(apps, "is_installed", lambda name: False)
+    monkeypatch.setattr("optilock.installation._needs", set())
+    del settings.ROOT_URLCONF
+    settings.MIDDLEWARE = ["optilock.http.middleware.ConflictMiddleware"]
+    [message] = check_installation()
+    assert message.id == "optilock.E034"
+    assert "of optilock.http.middleware.ConflictMiddleware is" in message.msg
+    settings.MIDDLEWARE = []
+    assert check_installation() == []

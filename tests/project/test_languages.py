@@ -83,6 +83,12 @@ def test_compiled_catalogues_are_up_to_date(name):
     assert texts(compiled) == texts(catalogue(name).translated_entries())
 
 
+as_in_newest = pytest.mark.skipif(
+    django.VERSION < (6, 1), reason="Django 6.1 counts and says some things otherwise"
+)
+
+
+@as_in_newest
 @pytest.mark.parametrize("name", ["en", *TRANSLATED])
 def test_plurals_are_formed_as_in_django(name):
     # Otherwise Django keeps two catalogues, and asks both for each text.
@@ -94,6 +100,7 @@ def test_plurals_are_formed_as_in_django(name):
     assert ours == theirs
 
 
+@as_in_newest
 @pytest.mark.parametrize("name", TRANSLATED)
 def test_what_django_says_too_is_translated_as_it_does(name):
     # Texts of all apps are merged: ours would replace Django's, or be replaced.

@@ -111,6 +111,16 @@ def change_behind(instance):
     Account.objects.filter(pk=instance.pk).update(owner="somebody else")
 
 
+@contextlib.contextmanager
+def provoked(model, times=1):
+    """Let saves lose conflicts, and yield what is sent."""
+    with (
+        CaptureQueriesContext(connection) as queries,
+        provoke_conflicts(model, times=times),
+    ):
+        yield queries
+
+
 def locking(queries):
     """Return the statements that lock what was lost before."""
     statements = [query["sql"] for query in queries]
@@ -726,10 +736,7 @@ def test_nothing_is_done_again_once_one_database_has_committed(monkeypatch, acco
 @committing
 def test_the_attempt_after_a_conflict_begins_by_locking_the_row(account):
     others = AccountFactory.create_batch(2)
-    with (
-        CaptureQueriesContext(connection) as queries,
-        provoke_conflicts(Account),
-    ):
+    with provoked(Account) as queries:
         retry_on_conflict(deposit)(account.pk)
 
     statements = [query["sql"] for query in queries]
@@ -761,10 +768,7 @@ def test_all_rows_lost_so_far_are_locked_in_order():
 
 
 def test_row_locks_can_be_left_out(account):
-    with (
-        CaptureQueriesContext(connection) as queries,
-        provoke_conflicts(Account, times=3),
-    ):
+    with provoked(Account, times=3) as queries:
         retry_on_conflict(deposit, lock_rows=False)(account.pk)
     assert locking(queries) == []
 
@@ -790,10 +794,7 @@ def test_rows_are_locked_on_the_database_where_they_were_lost():
 
 def test_of_a_child_the_row_that_holds_the_version_is_locked():
     bistro = Bistro.objects.create(name="Chez Henri")
-    with (
-        CaptureQueriesContext(connection) as queries,
-        provoke_conflicts(Bistro),
-    ):
+    with provoked(Bistro) as queries:
         retry_on_conflict(lambda: Bistro.objects.get(pk=bistro.pk).save())()
     (lock,) = locking(queries)
     assert "testapp_place" in lock
@@ -803,10 +804,7 @@ def test_of_a_child_the_row_that_holds_the_version_is_locked():
 @needs_row_locks
 def test_a_composite_key_is_locked_by_all_its_columns():
     row = CompositeKey.objects.create(tenant=3, number=7, name="seven")
-    with (
-        CaptureQueriesContext(connection) as queries,
-        provoke_conflicts(CompositeKey),
-    ):
+    with provoked(CompositeKey) as queries:
         retry_on_conflict(lambda: CompositeKey.objects.get(pk=row.pk).save())()
     (lock,) = locking(queries)
     assert " IN ((3, 7)) " in lock
@@ -818,10 +816,7 @@ def test_a_composite_key_is_locked_by_all_its_columns():
 )
 @committing
 def test_without_row_locks_the_database_is_locked(account):
-    with (
-        CaptureQueriesContext(connection) as queries,
-        provoke_conflicts(Account),
-    ):
+    with provoked(Account) as queries:
         retry_on_conflict(deposit)(account.pk)
     statements = [query["sql"] for query in queries]
     (lock,) = locking(queries)
@@ -1875,3 +1870,13 @@ def test_nothing_is_logged_or_sent_inside_a_transaction(caplog, received):
         retry_on_conflict(Losing(1))()
     assert received == []
     assert caplog.records == []
+
+
+@pytest.mark.parametrize("key", ["pk", "id"])
+def test_what_is_no_key_is_refused_as_it_always_is(key):
+    @retry_on_conflict
+    def find():
+        return Account.objects.get(**{key: "seven"})
+
+    with pytest.raises(ValueError, match="expected a number but got 'seven'"):
+        find()

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import datetime
 import decimal
+import math
 import pickle
 import uuid
+from contextlib import contextmanager
+from threading import Event, Timer
 
 import pytest
 from asgiref.sync import async_to_sync
@@ -45,6 +48,7 @@ from testapp.models import (
     Unlocked,
     UUIDKey,
 )
+from threads import SomebodyElse
 
 from optilock import RecordDeletedError, RecordModifiedError, VersionedQuerySet
 from optilock.exceptions import RowConflict
@@ -116,10 +120,14 @@ def test_where_values_are_not_joined_as_on_mysql_the_promise_is_the_same(
     assert stored() == [(0, 2), (1, 3), (2, 2)]
 
 
-def test_batch_size_divides_the_rows(accounts):
+@pytest.mark.parametrize("batch_size", [1, 2, 3])
+def test_batch_size_divides_the_rows(accounts, batch_size):
     with CaptureQueriesContext(connection) as queries:
-        Account.objects.bulk_update(accounts, ["balance"], batch_size=2)
-    assert len([q for q in queries if q["sql"].startswith("UPDATE")]) == 2
+        Account.objects.bulk_update(accounts, ["balance"], batch_size=batch_size)
+    updates = [q for q in queries if q["sql"].startswith("UPDATE")]
+    assert len(updates) == math.ceil(3 / batch_size)
+    # In a block, the first statement sees whether all rows match.
+    assert connection.vendor == "mysql" or len(queries) == len(updates)
     assert stored() == [(0, 2), (1, 2), (2, 2)]
 
 
@@ -404,11 +412,76 @@ def test_a_stale_row_leaves_all_rows_untouched(accounts):
     assert [account.version for account in accounts] == [1, 1, 1]
 
 
-def test_a_stale_row_in_a_later_batch_leaves_all_rows_untouched(accounts):
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_a_stale_row_in_a_later_batch_leaves_all_rows_untouched(accounts, batch_size):
     somebody_changes(accounts[2])
     with pytest.raises(RecordModifiedError):
-        Account.objects.bulk_update(accounts, ["balance"], batch_size=1)
+        Account.objects.bulk_update(accounts, ["balance"], batch_size=batch_size)
     assert stored() == [(100, 1), (100, 1), (100, 2)]
+    Account.objects.bulk_update(accounts[:2], ["balance"])  # the block is usable
+    assert stored() == [(0, 2), (1, 2), (100, 2)]
+
+
+def test_more_rows_than_the_first_statement_can_look_at_leave_nothing_behind():
+    Account.objects.bulk_create(AccountFactory.build_batch(905, balance=1))
+    accounts = list(Account.objects.order_by("pk"))
+    somebody_changes(accounts[-1])
+    for account in accounts:
+        account.balance = 2
+    with pytest.raises(RecordModifiedError):
+        Account.objects.bulk_update(accounts, ["balance"])
+    assert not Account.objects.filter(balance=2).exists()
+    Account.objects.bulk_update(accounts[:-1], ["balance"])
+    assert Account.objects.filter(balance=2, version=2).count() == 904
+
+
+@pytest.mark.parametrize("names", [["balance"], ["balance", "owner"]])
+@pytest.mark.parametrize("batch_size", [None, 1])
+def test_a_row_that_the_database_leaves_out_undoes_the_others(
+    accounts, names, batch_size
+):
+    if connection.vendor == "mysql":
+        pytest.skip("It has no triggers that leave a row out.")
+    with (
+        leaving_out(accounts[1].pk),
+        pytest.raises(RecordModifiedError) as caught,
+        transaction.atomic(),
+    ):
+        Account.objects.bulk_update(accounts, names, batch_size=batch_size)
+    assert [row.instance for row in caught.value.conflicts] == accounts
+    assert stored() == [(100, 1)] * 3
+    assert [account.version for account in accounts] == [1, 1, 1]
+
+
+def test_a_row_that_the_database_leaves_out_ends_the_block(accounts):
+    if connection.vendor == "mysql":
+        pytest.skip("It has no triggers that leave a row out.")
+    with leaving_out(accounts[1].pk), transaction.atomic():
+        with pytest.raises(RecordModifiedError, match="Nothing was written"):
+            Account.objects.bulk_update(accounts, ["balance"])
+        assert connection.needs_rollback  # so it will be true
+    assert stored() == [(100, 1)] * 3
+
+
+@contextmanager
+def leaving_out(pk):
+    """Have the database leave a row as it is, without an error."""
+    on = f"BEFORE UPDATE ON testapp_account FOR EACH ROW WHEN (old.id = {int(pk)})"
+    if connection.vendor == "postgresql":
+        leave = "pg_temp.leave() RETURNS trigger LANGUAGE plpgsql"
+        statements = [
+            f"CREATE FUNCTION {leave} AS 'BEGIN RETURN NULL; END'",
+            f"CREATE TRIGGER leave {on} EXECUTE FUNCTION pg_temp.leave()",
+        ]
+        after = "DROP FUNCTION pg_temp.leave CASCADE"
+    else:
+        statements = [f"CREATE TRIGGER leave {on} BEGIN SELECT RAISE(IGNORE); END"]
+        after = "DROP TRIGGER leave"
+    with connection.cursor() as cursor:
+        for statement in statements:
+            cursor.execute(statement)
+        yield
+        cursor.execute(after)
 
 
 def test_the_error_names_all_conflicts(accounts):
@@ -468,6 +541,40 @@ def test_a_conflict_leaves_the_surrounding_transaction_usable(accounts):
             Account.objects.bulk_update(accounts, ["balance"])
         Account.objects.bulk_update(accounts[:1], ["balance"])
     assert stored() == [(0, 2), (100, 2), (100, 1)]
+
+
+@pytest.mark.race
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("batch_size", [None, 1])
+@pytest.mark.parametrize("is_bumped", [True, False])
+def test_a_row_changed_while_the_first_statement_waits(accounts, batch_size, is_bumped):
+    if connection.vendor == "sqlite":
+        pytest.skip("There, a writer waits before its transaction has seen anything.")
+    has_locked, may_go = Event(), Event()
+
+    def change():
+        with transaction.atomic():
+            rows = Account.objects.filter(pk=accounts[2].pk)
+            rows.update(owner="theirs", version=F("version") + int(is_bumped))
+            has_locked.set()
+            may_go.wait(10)
+
+    other = SomebodyElse(change)
+    other.start()
+    has_locked.wait(10)
+    Timer(0.5, may_go.set).start()
+    with transaction.atomic():
+        if is_bumped:
+            with pytest.raises(RecordModifiedError) as caught:
+                Account.objects.bulk_update(accounts, ["balance"], batch_size)
+            assert [row.instance for row in caught.value.conflicts] == accounts[2:]
+        else:
+            Account.objects.bulk_update(accounts, ["balance"], batch_size)
+        Account.objects.bulk_update(accounts[:1], ["balance"])  # the block is usable
+    other.join()
+    written = [(0, 2), (100, 1), (100, 2)] if is_bumped else [(0, 3), (1, 2), (2, 2)]
+    assert stored() == written
+    assert Account.objects.get(pk=accounts[2].pk).owner == "theirs"
 
 
 @pytest.mark.django_db(transaction=True)

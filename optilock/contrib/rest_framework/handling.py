@@ -22,9 +22,9 @@ from optilock.http.preconditions import Preconditions
 from optilock.http.refusals import may_hold
 from optilock.http.tags import ETag, field_of
 from optilock.http.targets import all_noted, forget_noted
-from optilock.http.views import rewind_files
 from optilock.models import VersionedModel
 from optilock.rows import read_row, version_field
+from optilock.uploads import rewind_files
 
 if TYPE_CHECKING:
     from rest_framework.generics import GenericAPIView
