@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 
 __all__ = ["locking", "read_locked"]
 
-M = TypeVar("M", bound=models.Model)
-Q = TypeVar("Q", bound=models.QuerySet[Any])
+_M = TypeVar("_M", bound=models.Model)
+_Q = TypeVar("_Q", bound=models.QuerySet[Any])
 
 
-def read_locked(queryset: models.QuerySet[M], row: LostRow) -> M | None:
+def read_locked(queryset: models.QuerySet[_M], row: LostRow) -> _M | None:
     """Return a queryset's row as it is now, locked until the transaction ends.
 
     Args:
@@ -61,7 +61,7 @@ def read_locked(queryset: models.QuerySet[M], row: LostRow) -> M | None:
     return compiled.read(param) if compiled.is_for(queryset) else None
 
 
-def locking(rows: Q, connection: BaseDatabaseWrapper) -> Q:
+def locking(rows: _Q, connection: BaseDatabaseWrapper) -> _Q:
     """Return the same rows, to be locked; those that are already, in their own way."""
     if rows.query.select_for_update:
         return rows

@@ -64,7 +64,7 @@ class VersionedQuerySet(DeferringQuerySet[_M_co]):
             return super().get(**kwargs)
         return attempt.read_locked(row, partial(self._get_locked, row, kwargs))
 
-    def _get_locked(self, row: attempts.LostRow, lookup: dict[str, Any]) -> M_co:
+    def _get_locked(self, row: attempts.LostRow, lookup: dict[str, Any]) -> _M_co:
         found = fast_read.read_locked(self, row)
         if found is not None:
             return found
