@@ -1,14 +1,21 @@
-"""What does ``retry_on_conflict`` cost a function that meets no conflict?"""
+"""What does ``retry_on_conflict`` cost the client?
+
+A function that does nothing, and then one that adds 1 to a row that was lost a moment
+ago: it is locked in being read, as by ``select_for_update()``.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
 
-from django.db import transaction
+from django.db import connection, transaction
 
 from benchmarks import harness
+from benchmarks.hot_row import ways as ways_to_add
 from optilock import retry_on_conflict
+from optilock.retry.hot_rows import HotRows
+from optilock.testing import provoke_conflicts
 
 
 def tables(plan: harness.Plan) -> Iterator[harness.Table]:
@@ -28,11 +35,25 @@ def tables(plan: harness.Plan) -> Iterator[harness.Table]:
         "optilock, a list of ten": partial(retried, instances),
     }
     yield harness.cpu(plan, "a function that does nothing", ways)
+    if connection.features.has_select_for_update:
+        yield harness.cpu(plan, "a hot row", hot(keys[0]))
 
 
 def in_transaction() -> None:
     with transaction.atomic():
         pass
+
+
+def hot(key: int) -> harness.Ways:
+    """Return ways to add 1 to a row; it is remembered as hot while this is measured."""
+    from benchmarks import models
+
+    models.Unlocked(pk=key, balance=0).save(force_insert=True)
+    HotRows.seconds = 3600
+    by_hand, retried, *_ = ways_to_add([]).items()
+    with provoke_conflicts(models.Locked):
+        retried[1](key)
+    return {name: partial(add, key) for name, add in (by_hand, retried)}
 
 
 if __name__ == "__main__":

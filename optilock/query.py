@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from django.db import connections, models, transaction
 from django.db.models.constants import OnConflict
 
-from optilock import attempts, bulk, keys, loaded, rollback
+from optilock import attempts, bulk, fast_read, keys, loaded, rollback
 from optilock.deferring import DeferringQuerySet
 from optilock.expressions import NextVersion
 from optilock.fields import IntegerVersionField
@@ -62,13 +62,14 @@ class VersionedQuerySet(DeferringQuerySet[_M_co]):
         attempt.read.add(row)
         if row != attempt.awaited:
             return super().get(**kwargs)
-        rows = self
-        if not self.query.select_for_update:  # else it locks the row in its own way
-            features = connections[row.using].features
-            rows = self.select_for_update(no_key=features.has_select_for_no_key_update)
-        return attempt.read_locked(
-            row, partial(super(VersionedQuerySet, rows).get, **kwargs)
-        )
+        return attempt.read_locked(row, partial(self._get_locked, row, kwargs))
+
+    def _get_locked(self, row: attempts.LostRow, lookup: dict[str, Any]) -> _M_co:
+        found = fast_read.read_locked(self, row)
+        if found is not None:
+            return found
+        rows = fast_read.locking(self, connections[row.using])
+        return super(VersionedQuerySet, rows).get(**lookup)
 
     def update(self, **kwargs: Any) -> int:
         """Update all rows and bump their versions, in one statement.

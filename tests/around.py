@@ -1,8 +1,9 @@
-"""What goes on around a save: its statements and signals, and what is undone later."""
+"""What goes on around a save: statements, signals, calls, and what is undone later."""
 
 from __future__ import annotations
 
 import pickle
+import sys
 from contextlib import contextmanager
 
 from django.db import connections, transaction
@@ -39,3 +40,20 @@ def undone(write):
 
 def pickled(value):
     return pickle.loads(pickle.dumps(value))  # noqa: S301 -- it is our own
+
+
+def calls_of(function):
+    """Return the code of each Python function that is called, in order."""
+    codes = []
+
+    def note(frame, event, argument):
+        if event == "call":
+            codes.append(frame.f_code)
+
+    before = sys.getprofile()
+    sys.setprofile(note)
+    try:
+        function()
+    finally:
+        sys.setprofile(before)
+    return codes

@@ -186,7 +186,7 @@ class Call:
         attempt, hot = self.running, self.hot
         if attempt is None or hot is None:
             return
-        if attempt.awaited in lost:
+        if attempt.awaited in lost - attempt.locked:
             hot.reads_by_key = False
         elif hot.reads_by_key is None and lost and lost <= attempt.read:
             hot.reads_by_key = True

@@ -5,13 +5,15 @@ from __future__ import annotations
 import time
 
 import pytest
-from django.db import close_old_connections, connections, transaction
+from django.db import close_old_connections, connection, connections, transaction
+from django.test.utils import CaptureQueriesContext
 from testapp.models import Account, Ledger
 
 from cluster.aliases import databases, make_tables
 from cluster.conftest import running
 from cluster.entries import Entries
-from optilock import RecordModifiedError
+from optilock import RecordModifiedError, retry_on_conflict
+from optilock.testing import provoke_conflicts
 
 
 @pytest.fixture(scope="package")
@@ -94,3 +96,25 @@ def test_a_statement_that_was_learnt_is_sent_on_another_connection(pooled):
         account.save(update_fields=["balance"])
         connections["default"].close()
         assert Account.objects.get().version == account.version == 2 * version - 1
+
+
+def test_a_hot_row_is_locked_in_being_read_on_another_connection(pooled):
+    account = Account.objects.create(balance=0)
+
+    @retry_on_conflict
+    def deposit(account_id):
+        found = Account.objects.get(pk=account_id)
+        found.balance += 1
+        found.save()
+
+    with provoke_conflicts(Account):
+        deposit(account.pk)
+    for balance in range(2, 5):
+        connections["default"].close()
+        with CaptureQueriesContext(connection) as queries:
+            deposit(account.pk)
+        sent = [query["sql"].split()[0] for query in queries]
+        assert sent == ["BEGIN", "SELECT", "UPDATE", "COMMIT"]
+        assert "UPDATE" in queries[1]["sql"]
+        account.refresh_from_db()
+        assert (account.balance, account.version) == (balance, balance + 1)

@@ -2,32 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
+from around import calls_of
 from django.db import transaction
 from django.db.models.sql.compiler import SQLUpdateCompiler
 from testapp import models
 
 import optilock
-
-
-def calls_of(function):
-    """Return the code of each Python function that is called, in order."""
-    codes = []
-
-    def note(frame, event, argument):
-        if event == "call":
-            codes.append(frame.f_code)
-
-    before = sys.getprofile()
-    sys.setprofile(note)
-    try:
-        function()
-    finally:
-        sys.setprofile(before)
-    return codes
 
 
 def saved(model, **options):

@@ -103,6 +103,23 @@ def test_one_statement_writes_and_checks(accounts, django_assert_num_queries):
     assert f"{table}.{version} = new.v1" in statements[0]
 
 
+def test_where_values_are_not_joined_as_on_mysql_the_promise_is_the_same(
+    accounts, monkeypatch
+):
+    monkeypatch.setattr("optilock.bulk._joins_values", lambda connection: False)
+    with CaptureQueriesContext(connection) as queries:
+        assert Account.objects.bulk_update(accounts, ["balance"]) == 3
+    assert any("CASE" in query["sql"] for query in queries)
+    assert stored() == [(0, 2), (1, 2), (2, 2)]
+    somebody_changes(accounts[1])
+    for account in accounts:
+        account.balance = 50
+    with pytest.raises(RecordModifiedError) as caught:
+        Account.objects.bulk_update(accounts, ["balance"])
+    assert [one.instance for one in caught.value.conflicts] == [accounts[1]]
+    assert stored() == [(0, 2), (1, 3), (2, 2)]
+
+
 @pytest.mark.parametrize("batch_size", [1, 2, 3])
 def test_batch_size_divides_the_rows(accounts, batch_size):
     with CaptureQueriesContext(connection) as queries:

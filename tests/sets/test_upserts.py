@@ -53,6 +53,19 @@ def test_whoever_holds_a_row_is_told(row):
     assert StringKey.objects.get().name == "new"
 
 
+def test_a_database_that_tells_nothing_as_mysql_bumps_as_well(row, monkeypatch):
+    features = type(connection.features)
+    monkeypatch.setattr(features, "can_return_rows_from_bulk_insert", False)
+    given = [StringKey(code=code, name="new") for code in "ab"]
+    upsert(given, ["name"])
+    assert versions(StringKey) == [1, 2]
+    row.name = "mine"
+    with pytest.raises(RecordModifiedError):
+        row.save()
+    with pytest.raises(ValueError, match="load the object again"):
+        given[1].save()  # nobody knows at which version its row is
+
+
 def test_it_is_one_statement_in_which_the_database_counts(row):
     with CaptureQueriesContext(connection) as queries:
         upsert([StringKey(code=code, name="new") for code in "ab"], ["name"])
