@@ -22,7 +22,6 @@ from django.db import IntegrityError, connection
 from benchmarks import harness, http, pages
 from benchmarks.load import contenders as loaded
 from benchmarks.load import getting, loading
-from benchmarks.parts import parts
 from benchmarks.save import in_atomic, saving
 from optilock import RecordModifiedError
 
@@ -51,7 +50,6 @@ def tables(plan: harness.Plan) -> Iterator[harness.Table]:
         "save(update_fields=…)",
         {name: saving(model, **one) for name, model in six.items()},
     )
-    yield counted(plan, "parts of a save()", parts())
     yield counted(
         plan,
         "save() in atomic()",

@@ -13,7 +13,7 @@ way. The door is ``read_locked()``: without it, rows are read more slowly and as
 from __future__ import annotations
 
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from django.db import connections, models
 from django.db.models.query import MAX_GET_RESULTS, ModelIterable
@@ -24,13 +24,16 @@ from optilock.plain_sql import exact_param
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
+    from django.db.models.sql import Query
 
     from optilock.attempts import LostRow
+
+    _Rows = models.QuerySet[models.Model]
 
 __all__ = ["locking", "read_locked"]
 
 _M = TypeVar("_M", bound=models.Model)
-_Q = TypeVar("_Q", bound=models.QuerySet[Any])
+_Q = TypeVar("_Q", bound="_Rows")
 
 
 def read_locked(queryset: models.QuerySet[_M], row: LostRow) -> _M | None:
@@ -58,7 +61,7 @@ def read_locked(queryset: models.QuerySet[_M], row: LostRow) -> _M | None:
     compiled: _Compiled | None = known.get((model, kind))
     if compiled is None or compiled.is_outdated():
         compiled = known[model, kind] = _Compiled(kind, connection, row, param)
-    return compiled.read(param) if compiled.is_for(queryset) else None
+    return compiled.read(param) if compiled.is_for(queryset) else None  # type: ignore[return-value]  # of the same model
 
 
 def locking(rows: _Q, connection: BaseDatabaseWrapper) -> _Q:
@@ -74,7 +77,7 @@ class _Compiled:
 
     def __init__(
         self,
-        kind: type[models.QuerySet[Any]],
+        kind: type[_Rows],
         connection: BaseDatabaseWrapper,
         row: LostRow,
         param: object,
@@ -96,7 +99,7 @@ class _Compiled:
     def is_outdated(self) -> bool:
         return self.seen != self._names()
 
-    def is_for(self, queryset: models.QuerySet[Any]) -> bool:
+    def is_for(self, queryset: _Rows) -> bool:
         """Tell whether a queryset is as if it were new, and nobody has a hand in it."""
         return (
             self.is_plain
@@ -105,8 +108,8 @@ class _Compiled:
             and are_djangos(*_METHODS_OF_COMPILER(type(self.compiler)))
         )
 
-    def read(self, param: object) -> Any:
-        query: Any = _Query(self, param)
+    def read(self, param: object) -> models.Model | None:
+        query: Query = _Query(self, param)  # type: ignore[assignment]  # as much as is asked of it
         all_ = self.all
         rows = type(all_)(all_.model, query=query, using=all_._db)  # type: ignore[attr-defined]  # not in the stubs
         return next(iter([*ModelIterable(rows)]), None)
@@ -129,7 +132,7 @@ class _Query:
         return self.compiled.sql, (self.param,)
 
 
-def _fetch_mode(queryset: models.QuerySet[Any]) -> object:
+def _fetch_mode(queryset: _Rows) -> object:
     return getattr(queryset, "_fetch_mode", None)  # from Django 6.1 on
 
 
