@@ -245,7 +245,7 @@ def exact_param(
     lookup = field.get_class_lookups()["exact"]
     if (
         not (lookup in EXACT or (field.remote_field and _is_plain_exact(lookup)))
-        or "instance_lookups" in vars(field)
+        or vars(field).get("instance_lookups")
         or (type(value) not in SCALARS and hasattr(value, "as_sql"))
     ):
         return None

@@ -106,7 +106,7 @@ def test_one_statement_writes_and_checks(accounts, django_assert_num_queries):
 def test_where_values_are_not_joined_as_on_mysql_the_promise_is_the_same(
     accounts, monkeypatch
 ):
-    monkeypatch.setattr("optilock.bulk._joins_values", lambda connection: False)
+    monkeypatch.setattr("optilock.joined._joins_values", lambda connection: False)
     with CaptureQueriesContext(connection) as queries:
         assert Account.objects.bulk_update(accounts, ["balance"]) == 3
     assert any("CASE" in query["sql"] for query in queries)
