@@ -16,10 +16,13 @@ import pytest
 ROOT = Path(__file__).parents[2]
 BENCHMARKS = ROOT / "benchmarks"
 DATABASE = os.environ.get("OPTILOCK_TEST_DATABASE", "sqlite")
-pytestmark = pytest.mark.skipif(
-    DATABASE != "sqlite",
-    reason="It starts a Django for each benchmark; run once, with the suite on SQLite.",
-)
+pytestmark = [
+    pytest.mark.skipif(
+        DATABASE != "sqlite",
+        reason="It starts a Django for each benchmark; run once, with SQLite.",
+    ),
+    pytest.mark.timeout(1200),  # the first test waits for all of them
+]
 ALL = re.findall(
     r"\| `python -m benchmarks\.(\w+)`", (BENCHMARKS / "README.md").read_text()
 )
