@@ -17,10 +17,10 @@ from contextvars import ContextVar
 from functools import wraps
 from typing import TYPE_CHECKING
 
-import django
 from django.db import connections, models, router
 
 from optilock import keys, loaded, rollback
+from optilock.djangos import not_called
 from optilock.expressions import next_version_sql
 
 if TYPE_CHECKING:
@@ -94,9 +94,7 @@ def upsert(
         elif number is not None and is_whole:
             _know(obj, version, number, using, fields)
         elif held is None or number is None or number <= held:
-            before = vars(obj).pop(version.attname, rollback.ABSENT)
-            connection = connections[using]
-            rollback.remember(connection, obj, version.attname, before, rollback.ABSENT)
+            _forget(obj, version, using)
     return [row[: len(asked)] for row in rows] if asked else []
 
 
@@ -146,6 +144,13 @@ def _know(
         loaded.note(obj, using, known)
 
 
+def _forget(obj: models.Model, version: IntegerVersionField, using: str) -> None:
+    """Let an object hold no version, until the statement is rolled back."""
+    before = vars(obj).pop(version.attname, rollback.ABSENT)
+    connection = connections[using]
+    rollback.remember(connection, obj, version.attname, before, rollback.ABSENT)
+
+
 @contextmanager
 def _bumping(version: IntegerVersionField | None, using: str) -> Iterator[None]:
     """Have the upsert that is compiled in this block bump the version.
@@ -164,12 +169,9 @@ def _bumping(version: IntegerVersionField | None, using: str) -> Iterator[None]:
     finally:
         _under_way.reset(before)
     if not statement.is_bumped:
-        raise RuntimeError(
-            f"Rows of {version.model._meta.label} were overwritten without bumping "
-            f"their versions: Django {django.__version__} doesn't call "
-            f"on_conflict_suffix_sql() as it did. Use a Django that optilock knows, "
-            f"or a newer optilock."
-        )
+        rows = f"Rows of {version.model._meta.label}"
+        fact = f"{rows} were overwritten without bumping their versions"
+        raise not_called("on_conflict_suffix_sql()", fact)
 
 
 def _watch(ops: BaseDatabaseOperations) -> None:

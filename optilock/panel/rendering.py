@@ -66,23 +66,19 @@ def render(
         conflict.budget = budget
     own = [conflict for conflict in conflicts if not conflict.formset]
     deleted = any(conflict.deleted for conflict in own)
-    hidden = any(conflict.is_hidden for conflict in own)
-    if hidden:  # this person may not know what happened to it
-        author = NOBODY
-    rows = [*_merged_rows(conflicts), *map(_tell_added, added)]
-    changes = list(_merged_fields(conflicts))
+    if any(conflict.is_hidden for conflict in own):
+        # This person may not know what happened to it.
+        author, heading = NOBODY, gettext(OUT_OF_SIGHT)
+    else:
+        heading = tell_headline(subject, author, deleted=deleted)
     too_old = too_old or any(conflict.too_old for conflict in conflicts)
     context = {
         **_questions(conflicts, author),
-        "merged": len(rows) + len(changes),
-        "rows": rows,
-        "changes": changes,
+        **_merged(conflicts, added),
         "deleted": deleted,
         "too_old": too_old and not deleted,
         "insists": deleted and any(conflict.was_asked([ROW]) for conflict in own),
-        "heading": gettext(OUT_OF_SIGHT)
-        if hidden
-        else tell_headline(subject, author, deleted=deleted),
+        "heading": heading,
         "is_self": author.is_self,
         "user": "" if author.is_self else isolate(author.name),
         "reload_url": reload_url,
@@ -111,6 +107,15 @@ def _questions(conflicts: Iterable[FormConflict], author: Author) -> dict[str, o
         "decided": bool(questions or recreated) and not undecided,
         "recreated": recreated,
     }
+
+
+def _merged(
+    conflicts: Iterable[FormConflict], added: Iterable[models.Model]
+) -> dict[str, object]:
+    """Return what the template has to know of what was merged."""
+    rows = [*_merged_rows(conflicts), *map(_tell_added, added)]
+    changes = list(_merged_fields(conflicts))
+    return {"merged": len(rows) + len(changes), "rows": rows, "changes": changes}
 
 
 def _merged_rows(conflicts: Iterable[FormConflict]) -> Iterator[str]:
