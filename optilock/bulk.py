@@ -19,7 +19,7 @@ from django.db import connections, models, transaction
 from django.db.models import Q
 
 from optilock import joined
-from optilock.exceptions import RecordModifiedError, RowConflict, error_for
+from optilock.exceptions import RecordModifiedError, RowConflict, error_of
 from optilock.expressions import NextVersion
 from optilock.fields import IntegerVersionField
 from optilock.keys import refuse_new_key
@@ -168,17 +168,7 @@ def conflict(
         for key, row in all_rows
         if row.current_version != row.expected_version or key in outside
     ] or [row for _, row in all_rows]
-    # The error as a whole speaks of a row that is still there, if one is.
-    first = next(
-        (row for row in conflicts if row.current_version is not None), conflicts[0]
-    )
-    return error_for(
-        instance=first.instance,
-        using=using,
-        expected_version=first.expected_version,
-        current_version=first.current_version,
-        conflicts=conflicts,
-    )
+    return error_of(conflicts)
 
 
 def _versions_now(

@@ -22,6 +22,7 @@ from django.db import connections, models, router
 from optilock import keys, loaded, rollback
 from optilock.djangos import not_called
 from optilock.expressions import next_version_sql
+from optilock.rows import forget_version
 
 if TYPE_CHECKING:
     from django.db.backends.base.operations import BaseDatabaseOperations
@@ -94,7 +95,7 @@ def upsert(
         elif number is not None and is_whole:
             _know(obj, version, number, using, fields)
         elif held is None or number is None or number <= held:
-            _forget(obj, version, using)
+            forget_version(version, obj, using)
     return [row[: len(asked)] for row in rows] if asked else []
 
 
@@ -142,13 +143,6 @@ def _know(
         computed = [f.attname for f in obj._meta.concrete_fields if f.generated]
         known |= dict.fromkeys(computed, loaded.UNKNOWN)
         loaded.note(obj, using, known)
-
-
-def _forget(obj: models.Model, version: IntegerVersionField, using: str) -> None:
-    """Let an object hold no version, until the statement is rolled back."""
-    before = vars(obj).pop(version.attname, rollback.ABSENT)
-    connection = connections[using]
-    rollback.remember(connection, obj, version.attname, before, rollback.ABSENT)
 
 
 @contextmanager
