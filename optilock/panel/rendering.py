@@ -131,12 +131,11 @@ def _merged_fields(conflicts: Iterable[FormConflict]) -> Iterator[Change]:
     for conflict in conflicts:
         # The instance holds what was typed, which may not even be valid.
         row = title_of(conflict) if conflict.formset else ""
-        for name in [] if conflict.question else conflict.merged_so_far:
-            base, theirs = (show(conflict, name, side) for side in ("base", "theirs"))
-            yield Change(label(conflict, name), base, theirs, row=row)
-        for name in [] if conflict.question else conflict.names(FieldState.MERGED):
-            base, both = (show(conflict, name, side) for side in ("base", "merged"))
-            yield Change(label(conflict, name), base, both, row=row)
+        sides = dict.fromkeys(conflict.merged_so_far, "theirs")
+        sides |= dict.fromkeys(conflict.names(FieldState.MERGED), "merged")
+        for name, side in {} if conflict.question else sides.items():
+            base, now = (show(conflict, name, one) for one in ("base", side))
+            yield Change(label(conflict, name), base, now, row=row)
 
 
 def _tell_added(row: models.Model) -> str:
