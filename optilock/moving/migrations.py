@@ -75,10 +75,7 @@ class _Known:
     """
 
     def __init__(
-        self,
-        names: Sequence[str],
-        leaves: Sequence[str],
-        adopted: set[tuple[str, str]],
+        self, names: Sequence[str], leaves: Sequence[str], adopted: set[tuple[str, str]]
     ) -> None:
         self.names = names
         self.leaves = leaves
