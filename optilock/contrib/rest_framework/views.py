@@ -145,8 +145,8 @@ class ConditionalMixin(_View):
     def get_object(self) -> Any:
         instance = super().get_object()
         self._optilock.found = instance
-        # The metadata and the browsable API look at objects in the name of other
-        # requests than the one that was sent.
+        # The metadata and the browsable API look at objects on behalf of requests
+        # other than the one that was sent.
         if (
             self._optilock.is_showing
             or self.request.method != self.request._request.method
