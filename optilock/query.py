@@ -166,10 +166,7 @@ class VersionedQuerySet(DeferringQuerySet[_M_co]):
             saved.note(obj, connection)
 
     def bulk_create(
-        self,
-        objs: Iterable[_M_co],
-        *args: Any,
-        **kwargs: Any,
+        self, objs: Iterable[_M_co], *args: Any, **kwargs: Any
     ) -> list[_M_co]:
         """Insert the objects; they can be saved afterwards.
 
@@ -258,11 +255,7 @@ class VersionedQuerySet(DeferringQuerySet[_M_co]):
 if TYPE_CHECKING:
     #: Of a manager.
     Deconstructed = tuple[
-        bool,
-        str | None,
-        str | None,
-        Sequence[object] | None,
-        dict[str, object] | None,
+        bool, str | None, str | None, Sequence[object] | None, dict[str, object] | None
     ]
     _M = TypeVar("_M", bound=models.Model, covariant=True)
 

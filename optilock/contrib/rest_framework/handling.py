@@ -152,9 +152,7 @@ def check_collection(view: ConditionalMixin) -> None:
 
 
 def tag_of_list(
-    view: ConditionalMixin,
-    queryset: QuerySet[Model],
-    page: Sequence[Model] | None,
+    view: ConditionalMixin, queryset: QuerySet[Model], page: Sequence[Model] | None
 ) -> ETag | None:
     """Return the tag of a list: of its rows, and of what a paginator puts around."""
     tag = view.get_list_etag(queryset if page is None else page)
