@@ -259,7 +259,14 @@ def refusal(
 
     One query.
     """
-    current, row = _current(field, instance, using, pk)
+    # A read that locks can end the transaction, like the write it follows.
+    with transaction.mark_for_rollback_on_error(using=using):
+        # Where another table is written first, the row now has values of ours.
+        if loaded.is_merging(instance) and first_table(instance) is field.model:
+            row = read_row(instance, using, instance.pk, lock=True)
+            current = None if row is None else vars(row)[field.attname]
+        else:
+            current, row = current_version(field, using, pk), None
     error = error_for(
         instance=instance,
         using=using,
@@ -271,16 +278,3 @@ def refusal(
         type(instance), instance=instance, error=error, using=using
     )
     return error
-
-
-def _current(
-    field: IntegerVersionField, instance: models.Model, using: str, pk: object
-) -> tuple[int | None, models.Model | None]:
-    """Return the version of the row, ``None`` if it was deleted, and maybe the row."""
-    # A read that locks can end the transaction, like the write it follows.
-    with transaction.mark_for_rollback_on_error(using=using):
-        # Where another table is written first, the row now has values of ours.
-        if loaded.is_merging(instance) and first_table(instance) is field.model:
-            row = read_row(instance, using, instance.pk, lock=True)
-            return None if row is None else vars(row)[field.attname], row
-        return current_version(field, using, pk), None
