@@ -542,7 +542,9 @@ def test_an_interrupted_demo_leaves_nothing_behind(ready, tmp_path, scratch):
     assert (code, err) == (130, "")
     assert "Interrupted" in out
     assert not list(scratch.glob("optilock-demo-*"))
-    assert list(tmp_path.iterdir()) == [scratch]
+    # Django 6.1's checks connect to the usual database, and so make its file.
+    left = {path.name for path in tmp_path.iterdir()} - {"ready.sqlite3"}
+    assert left == {"scratch"}
 
 
 @pytest.mark.parametrize(
