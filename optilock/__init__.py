@@ -13,11 +13,7 @@ if TYPE_CHECKING:
     from optilock.changes import FieldChange, FieldState
     from optilock.conflicts import Conflict
     from optilock.decisions import MergeConflict
-    from optilock.exceptions import (
-        RecordDeletedError,
-        RecordModifiedError,
-        RowConflict,
-    )
+    from optilock.exceptions import RecordDeletedError, RecordModifiedError, RowConflict
     from optilock.fields import IntegerVersionField
     from optilock.loaded import UNKNOWN
     from optilock.managers import versioned_manager

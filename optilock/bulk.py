@@ -19,11 +19,7 @@ from django.db import connections, models, transaction
 from django.db.models import Q
 
 from optilock import joined
-from optilock.exceptions import (
-    RecordModifiedError,
-    RowConflict,
-    error_for,
-)
+from optilock.exceptions import RecordModifiedError, RowConflict, error_of
 from optilock.expressions import NextVersion
 from optilock.fields import IntegerVersionField
 from optilock.keys import refuse_new_key
@@ -40,6 +36,7 @@ __all__ = [
     "conflict",
     "is_set_order",
     "refuse_uncheckable",
+    "refuse_unsaved_relations",
     "row_key",
     "write",
 ]
@@ -88,6 +85,17 @@ def refuse_uncheckable(
                 f"{obj.pk!r}. Only one of them can be written; leave the other out."
             )
         seen.add(key)
+
+
+def refuse_unsaved_relations(
+    objs: Iterable[models.Model], fields: Sequence[ModelField]
+) -> None:
+    """Raise what Django raises if the fields refer to objects that aren't saved."""
+    relations = [field for field in fields if field.is_relation]
+    for obj in objs if relations else ():
+        obj._prepare_related_fields_for_save(  # type: ignore[attr-defined]  # not in the stubs
+            operation_name="bulk_update", fields=relations
+        )
 
 
 def write(
@@ -144,29 +152,23 @@ def conflict(
     Args:
         outside: keys of the rows that the queryset leaves out.
     """
-    model = version.model
-    found = _versions_now(using, version, objs)
+    expected = {row_key(version.model, obj): version.expected(obj) for obj in objs}
+    if connections[using].needs_rollback:
+        # All of them matched, and the database has left some out: by a trigger, say.
+        # Nothing can be read now, and what was written will be undone.
+        found = expected
+    else:
+        found = _versions_now(using, version, objs)
     all_rows = [
-        (key, RowConflict(obj, using, version.expected(obj), found.get(key)))
-        for obj in objs
-        for key in [row_key(model, obj)]
+        (key, RowConflict(obj, using, expected[key], found.get(key)))
+        for obj, key in zip(objs, expected, strict=True)
     ]
     conflicts = [
         row
         for key, row in all_rows
         if row.current_version != row.expected_version or key in outside
     ] or [row for _, row in all_rows]
-    # The error as a whole speaks of a row that is still there, if one is.
-    first = next(
-        (row for row in conflicts if row.current_version is not None), conflicts[0]
-    )
-    return error_for(
-        instance=first.instance,
-        using=using,
-        expected_version=first.expected_version,
-        current_version=first.current_version,
-        conflicts=conflicts,
-    )
+    return error_of(conflicts)
 
 
 def _versions_now(
@@ -174,10 +176,6 @@ def _versions_now(
 ) -> dict[tuple[object, ...], int]:
     """Return the versions of the objects' rows, those that there are."""
     model = version.model
-    if connections[using].needs_rollback:
-        # All of them matched, and the database has left some out: by a trigger, say.
-        # Nothing can be read now, and what was written will be undone.
-        return {row_key(model, obj): version.expected(obj) for obj in objs}
     rows: models.QuerySet[models.Model] = as_of_now(
         models.QuerySet(model, using=using), using
     )

@@ -7,9 +7,19 @@ from collections.abc import Iterable
 from django.db import models
 
 from optilock.forms import tokens
-from optilock.rows import ModelField
+from optilock.rows import ModelField, version_field
 
-__all__ = ["Confirmation", "sign_confirmation"]
+__all__ = ["Confirmation", "guarded_fields", "sign_confirmation"]
+
+
+def guarded_fields(row: models.Model) -> list[ModelField]:
+    """Return the fields whose changes bump the row's version."""
+    version = version_field(type(row))
+    return [
+        field
+        for field in row._meta.concrete_fields
+        if field is not version and not (version and version.excludes([field.name]))
+    ]
 
 
 class Confirmation:
@@ -23,10 +33,7 @@ class Confirmation:
     """
 
     def __init__(
-        self,
-        text: str | None,
-        row: models.Model,
-        fields: Iterable[ModelField],
+        self, text: str | None, row: models.Model, fields: Iterable[ModelField]
     ) -> None:
         """Compare.
 
@@ -44,10 +51,7 @@ class Confirmation:
 
 
 def sign_confirmation(
-    row: models.Model,
-    fields: Iterable[ModelField],
-    *,
-    place: str = "",
+    row: models.Model, fields: Iterable[ModelField], *, place: str = ""
 ) -> str:
     """Return the token of a page that asks whether to delete a row.
 

@@ -24,13 +24,7 @@ from optilock.changes import (
 from optilock.decisions import Decision, MergeConflict, decide, decisions_for
 from optilock.loaded import UNKNOWN
 from optilock.rows import read_row, version_field
-from optilock.values import (
-    _key,
-    _values,
-    base_values,
-    comparable,
-    same,
-)
+from optilock.values import _key, _values, base_values, comparable, same
 
 if TYPE_CHECKING:
     from typing_extensions import TypedDict, Unpack

@@ -66,7 +66,7 @@ def _reads_uncommitted(connection: BaseDatabaseWrapper) -> bool:
 _TRIGGERS = {
     "sqlite": (
         "SELECT tbl_name, name, sql FROM sqlite_master WHERE type = 'trigger' "
-        "AND sql LIKE '%%UPDATE%%ON%%'"
+        "AND sql LIKE '%UPDATE%ON%'"
     ),
     "postgresql": """
 SELECT c.relname, t.tgname, p.prosrc FROM pg_trigger t
@@ -96,7 +96,7 @@ def _check_triggers(
     if not locked:
         return
     with connection.cursor() as cursor:
-        cursor.execute(_TRIGGERS[connection.vendor].replace("%%", "%"))
+        cursor.execute(_TRIGGERS[connection.vendor])
         triggers = [tuple(map(str, row)) for row in cursor.fetchall()]
     for model, field in locked:
         table = model._meta.db_table.lower()

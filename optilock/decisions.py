@@ -7,12 +7,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from optilock.changes import FieldChange, FieldState
 from optilock.loaded import UNKNOWN
-from optilock.three_way import (
-    UndecidedError,
-    merge_elements,
-    merge_keys,
-    merge_lines,
-)
+from optilock.three_way import UndecidedError, merge_elements, merge_keys, merge_lines
 
 if TYPE_CHECKING:
     from optilock.conflicts import Conflict
@@ -159,11 +154,7 @@ class MergeConflict(Exception):  # noqa: N818 -- it is not an error to disagree
         fields: the names of the fields somebody has to decide about.
     """
 
-    def __init__(
-        self,
-        conflict: Conflict,
-        fields: Sequence[str],
-    ) -> None:
+    def __init__(self, conflict: Conflict, fields: Sequence[str]) -> None:
         super().__init__(conflict, fields)
         self.conflict = conflict
         self.fields = list(fields)

@@ -49,7 +49,7 @@ class DeferringQuerySet(models.QuerySet[_M_co]):
         left = named.difference(kept)
         if is_deferred or left == named or not left <= {*self._versions(names)}:
             return super().defer(*kept)  # type: ignore[arg-type]  # or a None
-        # Of what only() has named, just the versions are left, which it hasn't.
+        # All that is left of only() are the versions, which nobody has named.
         rest = [name for name in kept if name not in named]
         cleared = super().defer(None)
         return cleared.defer(*rest) if rest else cleared

@@ -11,7 +11,13 @@ from typing import Final, ParamSpec, TypeVar
 import django
 from django.core.exceptions import ImproperlyConfigured
 
-__all__ = ["IS_KNOWN", "are_djangos", "require_known_django", "signature_of"]
+__all__ = [
+    "IS_KNOWN",
+    "are_djangos",
+    "not_called",
+    "require_known_django",
+    "signature_of",
+]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -44,6 +50,19 @@ def require_known_django(model: type) -> None:
                 f"{', '.join(sorted(arguments))}, so optilock can't lock anything. Use "
                 f"a Django that it knows, or a newer optilock."
             )
+
+
+def not_called(method: str, fact: str) -> RuntimeError:
+    """Return the error for a method that Django has written a row without.
+
+    Args:
+        method: the method.
+        fact: what has happened, without a full stop.
+    """
+    return RuntimeError(
+        f"{fact}: Django {django.__version__} doesn't call {method} as it did. Use a "
+        f"Django that optilock knows, or a newer optilock."
+    )
 
 
 @lru_cache(maxsize=64)

@@ -34,6 +34,7 @@ __all__ = [
     "RecordModifiedError",
     "RowConflict",
     "error_for",
+    "error_of",
     "refusal",
 ]
 
@@ -233,6 +234,20 @@ def error_for(
     return kind(current_version=current_version, **arguments)
 
 
+def error_of(conflicts: Sequence[RowConflict]) -> RecordModifiedError:
+    """Return one error for several rows. It speaks of one that is there, if one is."""
+    first = next(
+        (row for row in conflicts if row.current_version is not None), conflicts[0]
+    )
+    return error_for(
+        instance=first.instance,
+        using=first.using,
+        expected_version=first.expected_version,
+        current_version=first.current_version,
+        conflicts=conflicts,
+    )
+
+
 def refusal(
     field: IntegerVersionField,
     instance: models.Model,
@@ -240,32 +255,18 @@ def refusal(
     pk: object,
     expected: int,
 ) -> RecordModifiedError:
-    """Return the error for a write that matched no row; one query."""
-    current, row = _current(field, instance, using, pk)
-    return _told(instance, using, expected, current, row)
+    """Return the error for a write that matched no row, and tell receivers of it.
 
-
-def _current(
-    field: IntegerVersionField, instance: models.Model, using: str, pk: object
-) -> tuple[int | None, models.Model | None]:
-    """Return the version of the row, ``None`` if it was deleted, and maybe the row."""
+    One query.
+    """
     # A read that locks can end the transaction, like the write it follows.
     with transaction.mark_for_rollback_on_error(using=using):
         # Where another table is written first, the row now has values of ours.
         if loaded.is_merging(instance) and first_table(instance) is field.model:
             row = read_row(instance, using, instance.pk, lock=True)
-            return None if row is None else vars(row)[field.attname], row
-        return current_version(field, using, pk), None
-
-
-def _told(
-    instance: models.Model,
-    using: str,
-    expected: int,
-    current: int | None,
-    row: models.Model | None,
-) -> RecordModifiedError:
-    """Return the error, after it was told to receivers."""
+            current = None if row is None else vars(row)[field.attname]
+        else:
+            current, row = current_version(field, using, pk), None
     error = error_for(
         instance=instance,
         using=using,

@@ -12,13 +12,12 @@ from functools import partial, wraps
 from types import MethodType
 from typing import TYPE_CHECKING, Any
 
-import django
 from django.db import DatabaseError, connections, models
 from django.db.models.functions import Greatest
 from django.db.models.signals import post_save, pre_save
 
 from optilock import fast_update, keys, loaded, rollback, unlocking
-from optilock.djangos import are_djangos, require_known_django
+from optilock.djangos import are_djangos, not_called, require_known_django
 from optilock.exceptions import refusal
 from optilock.expressions import ExpectedVersion, NextVersion
 from optilock.refreshing import refresh
@@ -285,12 +284,8 @@ class Lock:
         behind = super(self.model, instance)._save_table  # type: ignore[misc]
         if not self.is_alone(instance, behind):
             return  # another package writes the row in its own way
-        raise RuntimeError(
-            f"{name_of(instance)} was saved, but its "
-            f"version was not checked: Django {django.__version__} doesn't call "
-            f"Model._do_update() as it did. Use a Django that optilock knows, or a "
-            f"newer optilock."
-        )
+        fact = f"{name_of(instance)} was saved, but its version was not checked"
+        raise not_called("Model._do_update()", fact)
 
 
 def _function(method: object) -> object:

@@ -18,7 +18,7 @@ from django.db import models
 from django.http import HttpRequest, JsonResponse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from django.utils.text import capfirst, get_text_list
+from django.utils.text import capfirst
 from django.utils.translation import gettext
 
 from optilock import panel
@@ -243,4 +243,4 @@ def _shows_what_is_saved(form: forms.BaseForm) -> bool:
 def _labels(form: forms.BaseForm, names: list[str]) -> str:
     """Return what people call fields, as one text."""
     labels = [panel.isolate(capfirst(str(form[name].label or name))) for name in names]
-    return get_text_list(labels, gettext("and"))
+    return panel.listed(labels)

@@ -8,9 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from django.db import models, transaction
 
 from optilock import loaded, signals
-from optilock.changes import (
-    FieldState,
-)
+from optilock.changes import FieldState
 from optilock.conflicts import Conflict
 from optilock.decisions import MergeConflict
 from optilock.exceptions import RecordModifiedError, error_for
@@ -38,45 +36,62 @@ def save_merging(instance: models.Model, using: str, save: Callable[[], None]) -
             each time. The instance is as it was before.
         RecordDeletedError: the row was deleted.
     """
-    before, known = vars(instance).copy(), loaded.recall(instance)
-    conflict: Conflict | None = None
+    merging = _MergingSave(instance, using, save)
+    with loaded.merging(instance):
+        if not (merging.attempt() or merging.attempt()):
+            with transaction.atomic(using=using):
+                if not merging.attempt():
+                    merging.attempt(last=True)
+    if merging.conflict is not None:
+        signals.conflict_merged.send_robust(
+            type(instance), instance=instance, conflict=merging.conflict, using=using
+        )
 
-    def attempt(*, last: bool = False) -> bool:
-        nonlocal conflict
+
+class _MergingSave:
+    """A save under way.
+
+    Attributes:
+        conflict: what was merged, if anything.
+    """
+
+    def __init__(
+        self, instance: models.Model, using: str, save: Callable[[], None]
+    ) -> None:
+        self.instance, self.using, self.save = instance, using, save
+        self.before, self.known = vars(instance).copy(), loaded.recall(instance)
+        self.conflict: Conflict | None = None
+
+    def attempt(self, *, last: bool = False) -> bool:
+        """Save the instance, or merge what others have saved into it.
+
+        Returns:
+            Whether it was saved.
+        """
         try:
-            with _savepoint(instance, using):
-                save()
+            with _savepoint(self.instance, self.using):
+                self.save()
         except RecordModifiedError as lost:
-            if lost.instance is not instance:
+            if lost.instance is not self.instance:
                 raise
             error = lost
-            if conflict is not None:
+            if self.conflict is not None:
                 # Each merge starts from what the caller had.
-                loaded.put_back(instance, before, known)
-                error = _as_expected(conflict.expected_version, lost)  # type: ignore[arg-type]  # an error's has one
+                loaded.put_back(self.instance, self.before, self.known)
+                error = _as_expected(self.conflict.expected_version, lost)  # type: ignore[arg-type]  # an error's has one
             if last or lost.current_version in (None, lost.expected_version):
                 raise error from None
             if error.conflicts[0]._row is None:
                 # It couldn't be read before the end of the attempt's savepoint.
-                row = read_row(instance, error.using, error.pk, lock=True)
+                row = read_row(self.instance, error.using, error.pk, lock=True)
                 error = _as_expected(error.expected_version, error, row)
-            conflict = error.conflict
+            self.conflict = error.conflict
             try:
-                _merge_by_policy(conflict)
+                _merge_by_policy(self.conflict)
             except MergeConflict as collision:
                 raise error from collision
             return False
         return True
-
-    with loaded.merging(instance):
-        if not (attempt() or attempt()):
-            with transaction.atomic(using=using):
-                if not attempt():
-                    attempt(last=True)
-    if conflict is not None:
-        signals.conflict_merged.send_robust(
-            type(instance), instance=instance, conflict=conflict, using=using
-        )
 
 
 def _savepoint(instance: models.Model, using: str) -> AbstractContextManager[None]:

@@ -235,13 +235,9 @@ class VersionedModel(models.Model):
             ValueError: the object isn't saved yet, or its primary key isn't the one
                 it was loaded with.
         """
-        field = version_field(type(self))
-        if field is None or self._state.adding:
-            raise ValueError(f"{self!r} has no version to bump. Save it first.")
+        field, using, pk = _row(self, using, "has no version to bump. Save it first.")
         keys.refuse_new_key(self, "touch()")
-        using = using or router.db_for_write(type(self), instance=self)
         expected = field.expected(self)
-        pk = self._get_pk_val(field.model._meta)
         if not bump(field, self, using, pk, expected):
             raise refusal(field, self, using, pk, expected)
 
@@ -266,14 +262,11 @@ class VersionedModel(models.Model):
             ValueError: the object isn't saved yet, or its primary key isn't the one
                 it was loaded with.
         """
-        field = version_field(type(self))
-        if field is None or self._state.adding:
-            raise ValueError(f"{self!r} isn't saved yet, so it can't be stale.")
+        field, using, pk = _row(self, using, "isn't saved yet, so it can't be stale.")
         if keys.has_new_key(self):
             raise ValueError(f"{keys.new_key_message(self)}: there is none to compare.")
-        using = using or router.db_for_write(type(self), instance=self)
-        rows = field.rows(using, self._get_pk_val(field.model._meta))
-        numbers = as_of_now(rows, using).values_list(field.attname, flat=True)
+        rows = as_of_now(field.rows(using, pk), using)
+        numbers = rows.values_list(field.attname, flat=True)
         return bool(numbers.first() != field.held(self))
 
     async def ais_stale(self, using: str | None = None) -> bool:
@@ -323,6 +316,21 @@ class VersionedModel(models.Model):
 
     def refresh_from_db(self, *args: Any, **kwargs: Unpack[_RefreshOptions]) -> None:
         refresh(self, super().refresh_from_db, *args, **kwargs)
+
+
+def _row(
+    instance: models.Model, using: str | None, otherwise: str
+) -> tuple[IntegerVersionField, str, object]:
+    """Return the version field of an instance, and the database and key of its row.
+
+    Raises:
+        ValueError: it has none yet; ``otherwise`` says what of it.
+    """
+    field = version_field(type(instance))
+    if field is None or instance._state.adding:
+        raise ValueError(f"{instance!r} {otherwise}")
+    using = using or router.db_for_write(type(instance), instance=instance)
+    return field, using, instance._get_pk_val(field.model._meta)
 
 
 def _takes_positional(save: Callable[..., object]) -> bool:

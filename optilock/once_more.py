@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable
 from functools import partial, wraps
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -17,9 +16,11 @@ from django.utils.cache import add_never_cache_headers
 
 from optilock.edit_conflicts import EditConflict, told_after
 from optilock.exceptions import RecordDeletedError, RecordModifiedError
+from optilock.http.preconditions import is_safe
 from optilock.retry import errors, retry_on_conflict
 from optilock.retry.transactions import (
     AllDatabases,
+    atomic_on,
     atomic_requests,
     in_foreign_transaction,
 )
@@ -36,9 +37,6 @@ logger = logging.getLogger("optilock.once_more")
 #: How often a request is tried, and for how long: a person waits.
 _ATTEMPTS = 5
 _SECONDS = 10
-
-_SAFE_METHODS = ("GET", "HEAD", "OPTIONS", "TRACE")
-
 
 _Response = TypeVar("_Response", bound=HttpResponseBase)
 
@@ -72,14 +70,14 @@ def once_more(
     Returns:
         The view's response; a page with status 409 if it lost each time.
     """
-    if request.method in _SAFE_METHODS:
+    if is_safe(request.method):
         return view()
     aliases = list(dict.fromkeys([*map(router.db_for_write, models), *using]))
     is_running = hasattr(request, "_optilock_transactions")
     if is_running or request.method != "POST":
         # Whoever runs it does it once more; nobody does where there is no form.
         missing = [a for a in aliases if a not in transactions(request)]
-        with _transactions(missing if atomic else ()):
+        with atomic_on(missing if atomic else ()):
             return view()
     return _Run(request, view, aliases).answer(atomic=atomic)
 
@@ -115,7 +113,7 @@ def in_one_transaction(
             return run()
         if request.method == "POST":
             return repeat(request, run, using=using)
-        with _transactions(using):
+        with atomic_on(using):
             return run()
 
     wrapper._non_atomic_requests = AllDatabases(excluded)  # type: ignore[attr-defined]
@@ -177,10 +175,10 @@ class _Run(Generic[_Response]):
     def in_savepoints(self) -> _Response:
         """Run the view twice at most, inside somebody else's transaction."""
         try:
-            with _transactions(self.aliases):
+            with atomic_on(self.aliases):
                 return self._run()
         except RecordModifiedError:
-            with _transactions(self.aliases):
+            with atomic_on(self.aliases):
                 return self._run()
 
     def _run(self) -> _Response:
@@ -204,14 +202,6 @@ class _Run(Generic[_Response]):
         rewind_files(self._files)
 
 
-@contextmanager
-def _transactions(aliases: Iterable[str]) -> Iterator[None]:
-    with ExitStack() as stack:
-        for alias in aliases:
-            stack.enter_context(transaction.atomic(using=alias))
-        yield
-
-
 def _queued_messages(request: HttpRequest) -> list[Message]:
     storage = getattr(request, "_messages", None)
     queued: list[Message] = getattr(storage, "_queued_messages", [])
@@ -231,10 +221,7 @@ def _give_up(request: HttpRequest, *, was_rolled_back: bool) -> HttpResponse:
     """Return a page that says what happened to the request."""
     # Without the request: a context processor may ask the database, which can't
     # answer where somebody else's transaction was ended.
-    context = {
-        "was_rolled_back": was_rolled_back,
-        "url": request.get_full_path(),
-    }
+    context = {"was_rolled_back": was_rolled_back, "url": request.get_full_path()}
     html = render_to_string("optilock/try_again.html", context)
     response = HttpResponse(html, status=409)
     add_never_cache_headers(response)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -15,7 +16,7 @@ from optilock.expressions import NextVersion
 from optilock.fields import IntegerVersionField
 from optilock.lost_transactions import one_statement
 from optilock.relations import RelationsMixin
-from optilock.rows import own_field, version_field
+from optilock.rows import ModelField, own_field, version_field
 from optilock.upserts import upsert
 
 __all__ = ["VersionedManager", "VersionedQuerySet"]
@@ -128,37 +129,44 @@ class VersionedQuerySet(DeferringQuerySet[_M_co]):
             return super().bulk_update(objs, names, **kwargs)
         # Without objects this writes nothing, but Django's checks are made.
         super().bulk_update((), names, **kwargs)
-        columns = [own_field(self.model, name) for name in names]
-        columns = [field for field in columns if field is not version]
+        columns = [own_field(self.model, n) for n in names if n != version.name]
         bulk.refuse_uncheckable(version, objs)
         if not objs:
             return 0
         expected = [version.expected(obj) for obj in objs]
-        relations = [field for field in columns if field.is_relation]
-        for obj in objs if relations or not columns else ():
-            obj._prepare_related_fields_for_save(  # type: ignore[attr-defined]  # not in the stubs
-                operation_name="bulk_update", fields=relations
-            )
+        bulk.refuse_unsaved_relations(objs, columns)
         self._for_write = True
         using = self.db
         written = [field for field in columns if not field.generated]
         outside = self._outside(version, objs)
         if outside or not bulk.write(using, version, written, objs, batch_size):
             raise bulk.conflict(using, version, objs, outside)
-        connection = connections[using]
-        saved = loaded.Places(self.model, [version, *written])
-        for obj, number in zip(objs, expected, strict=True):
-            rollback.set_until_rollback(connection, obj, version.attname, number + 1)
-            saved.note(obj, connection)
+        self._note_written([version, *written], objs, expected)
         return len(objs)
 
     bulk_update.alters_data = True  # type: ignore[attr-defined]
 
-    def bulk_create(
+    def _note_written(
         self,
-        objs: Iterable[_M_co],
-        *args: Any,
-        **kwargs: Any,
+        fields: Sequence[ModelField],
+        objs: Sequence[models.Model],
+        expected: Sequence[int],
+    ) -> None:
+        """Let objects hold the next version, and know what was written of their rows.
+
+        Args:
+            fields: what was written, the version first.
+            objs: the objects.
+            expected: the version that each of them has held.
+        """
+        connection, name = connections[self.db], fields[0].attname
+        saved = loaded.Places(self.model, fields)
+        for obj, number in zip(objs, expected, strict=True):
+            rollback.set_until_rollback(connection, obj, name, number + 1)
+            saved.note(obj, connection)
+
+    def bulk_create(
+        self, objs: Iterable[_M_co], *args: Any, **kwargs: Any
     ) -> list[_M_co]:
         """Insert the objects; they can be saved afterwards.
 
@@ -184,19 +192,9 @@ class VersionedQuerySet(DeferringQuerySet[_M_co]):
         for obj in objs:
             if vars(obj._state).get("adding") is False and not obj._is_pk_set():  # type: ignore[attr-defined]  # not in the stubs
                 obj._state.adding = True  # a copy, made by setting the pk to None
-        before = [
-            (vars(obj._state).copy(), vars(obj).get(version.attname, rollback.ABSENT))
-            for obj in objs
-        ]
-        try:
+        with _put_back_if_it_fails(objs, version) as before:
             created = super().bulk_create(objs, **kwargs)
-        except BaseException:
-            for obj, (state, number) in zip(objs, before, strict=True):
-                vars(obj._state).clear()
-                vars(obj._state).update(state)
-                rollback.put(obj, version.attname, number)
-            raise
-        for obj, (state, _) in zip(objs, before, strict=True):
+        for obj, state in zip(objs, before, strict=True):
             _note_inserted(
                 obj,
                 self.db,
@@ -257,11 +255,7 @@ class VersionedQuerySet(DeferringQuerySet[_M_co]):
 if TYPE_CHECKING:
     #: Of a manager.
     Deconstructed = tuple[
-        bool,
-        str | None,
-        str | None,
-        Sequence[object] | None,
-        dict[str, object] | None,
+        bool, str | None, str | None, Sequence[object] | None, dict[str, object] | None
     ]
     _M = TypeVar("_M", bound=models.Model, covariant=True)
 
@@ -308,6 +302,27 @@ class VersionedManager(RelationsMixin, _ManagerBase[_M_co]):
         return True
 
     __hash__ = models.Manager.__hash__
+
+
+@contextmanager
+def _put_back_if_it_fails(
+    objs: Sequence[models.Model], version: IntegerVersionField
+) -> Iterator[list[dict[str, object]]]:
+    """Put the objects' states and versions back if they can't be inserted.
+
+    Returns:
+        What each object's state held before.
+    """
+    states = [vars(obj._state).copy() for obj in objs]
+    numbers = [vars(obj).get(version.attname, rollback.ABSENT) for obj in objs]
+    try:
+        yield states
+    except BaseException:
+        for obj, state, number in zip(objs, states, numbers, strict=True):
+            vars(obj._state).clear()
+            vars(obj._state).update(state)
+            rollback.put(obj, version.attname, number)
+        raise
 
 
 def _note_inserted(

@@ -24,6 +24,7 @@ __all__ = [
     "bump",
     "bump_parent",
     "first_table",
+    "forget_version",
     "get_version_field",
     "lock_rows",
     "name_of",
@@ -165,6 +166,15 @@ def unbump(
     if unbumped and vars(instance).get(field.attname) == expected + 1:
         connection = connections[using]
         rollback.set_until_rollback(connection, instance, field.attname, expected)
+
+
+def forget_version(
+    field: IntegerVersionField, instance: models.Model, using: str
+) -> None:
+    """Let an instance hold no version, so that it is loaded before it is saved."""
+    before = vars(instance).pop(field.attname, rollback.ABSENT)
+    connection, name = connections[using], field.attname
+    rollback.remember(connection, instance, name, before, rollback.ABSENT)
 
 
 def become_new(

@@ -67,8 +67,8 @@ overwritten = Signal()
 #: An attempt lost a conflict, and there will be another one.
 #:
 #: The sender is the decorated function. Arguments: ``error`` (the conflict),
-#: ``attempt`` (the number of the attempt
-#: that lost, from 1), ``wait`` (the seconds until the next one).
+#: ``attempt`` (the number of the attempt that lost, from 1), ``wait`` (the seconds
+#: until the next one).
 retried = Signal()
 
 #: The last attempt lost as well; ``error`` is about to be raised.

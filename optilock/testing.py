@@ -12,6 +12,7 @@ from django.db import connections, models, router
 from django.db.models import F
 from django.db.models.signals import pre_save
 
+from optilock.fields import IntegerVersionField
 from optilock.retry.call import skipped_waits
 from optilock.rows import version_field
 
@@ -65,38 +66,44 @@ def provoke_conflicts(
     Raises:
         AssertionError: nothing was saved that could have lost.
     """
-    me = object()
-    lost: list[models.Model] = []
-
-    def bump_version(
-        instance: models.Model, using: str, raw: bool, **kwargs: object
-    ) -> None:
-        field = version_field(type(instance))
-        if (
-            not isinstance(instance, model)
-            or field is None
-            or me not in _provoking.get()
-            or instance._state.adding
-            or raw
-            or len(lost) == times
-        ):
-            return
-        row = field.rows(using, instance._get_pk_val(field.model._meta))
-        row.update(**{field.attname: F(field.attname) + 1})
-        lost.append(instance)
-
-    token = _provoking.set(_provoking.get() | {me})
-    pre_save.connect(bump_version, weak=False, dispatch_uid=me)
+    faster = _Faster(model, times)
+    token = _provoking.set(_provoking.get() | {faster})
+    pre_save.connect(faster.bump_version, dispatch_uid=faster)
     try:
-        yield lost
+        yield faster.lost
     finally:
-        pre_save.disconnect(bump_version, dispatch_uid=me)
+        pre_save.disconnect(dispatch_uid=faster)
         _provoking.reset(token)
-    if not lost:
+    if not faster.lost:
         raise AssertionError(
             f"No conflict was provoked: no existing {model._meta.label} was saved. "
             f"Save one inside the with block, in the same thread."
         )
+
+
+class _Faster:
+    """Somebody who is faster than the saves of a model's objects."""
+
+    def __init__(self, model: type[models.Model], times: int) -> None:
+        self.model, self.times = model, times
+        self.lost: list[models.Model] = []
+
+    def bump_version(
+        self, instance: models.Model, using: str, raw: bool, **kwargs: object
+    ) -> None:
+        field = version_field(type(instance))
+        if (
+            not isinstance(instance, self.model)
+            or field is None
+            or self not in _provoking.get()
+            or instance._state.adding
+            or raw
+            or len(self.lost) == self.times
+        ):
+            return
+        row = field.rows(using, instance._get_pk_val(field.model._meta))
+        row.update(**{field.attname: F(field.attname) + 1})
+        self.lost.append(instance)
 
 
 @contextmanager
@@ -141,31 +148,36 @@ def write_meanwhile(
             "TransactionTestCase, or pytest.mark.django_db(transaction=True)."
         )
     table = connection.ops.quote_name(field.model._meta.db_table)
-    if write is None:
-        rows: models.QuerySet[models.Model] = models.QuerySet(field.model, using=using)
-        write = partial(rows.update, **{field.attname: F(field.attname) + 1})
-    lost: list[str] = []
-
-    def overtake(
-        execute: Callable[..., object],
-        sql: str,
-        params: object,
-        many: bool,
-        context: object,
-    ) -> object:
-        is_write = sql.lstrip().upper().startswith(("UPDATE", "DELETE"))
-        if is_write and table in sql and len(lost) < times:
-            lost.append(sql)
-            _in_another_connection(write)
-        return execute(sql, params, many, context)
-
-    with connection.execute_wrapper(overtake):
-        yield lost
-    if not lost:
+    overtaking = _Overtaking(table, write or _bump_all(field, using), times)
+    with connection.execute_wrapper(overtaking):
+        yield overtaking.lost
+    if not overtaking.lost:
         raise AssertionError(
             f"Nobody was overtaken: no row of {model._meta.label} was updated or "
             f"deleted. Do so inside the with block, in the same thread."
         )
+
+
+def _bump_all(field: IntegerVersionField, using: str) -> Callable[[], object]:
+    rows: models.QuerySet[models.Model] = models.QuerySet(field.model, using=using)
+    return partial(rows.update, **{field.attname: F(field.attname) + 1})
+
+
+class _Overtaking:
+    """Somebody who writes before the statements that write a table."""
+
+    def __init__(self, table: str, write: Callable[[], object], times: int) -> None:
+        self.table, self.write, self.times = table, write, times
+        self.lost: list[str] = []
+
+    def __call__(
+        self, execute: Callable[..., object], sql: str, *args: object
+    ) -> object:
+        is_write = sql.lstrip().upper().startswith(("UPDATE", "DELETE"))
+        if is_write and self.table in sql and len(self.lost) < self.times:
+            self.lost.append(sql)
+            _in_another_connection(self.write)
+        return execute(sql, *args)
 
 
 def _in_another_connection(write: Callable[[], object]) -> None:

@@ -21,7 +21,7 @@ from django.db import connections, models, transaction
 from optilock import rollback
 from optilock.exceptions import refusal
 from optilock.expressions import NextVersion
-from optilock.rows import version_field
+from optilock.rows import forget_version, version_field
 
 if TYPE_CHECKING:
     from optilock.fields import IntegerVersionField
@@ -112,7 +112,7 @@ class _Unlocked:
     def __call__(self, function: _F) -> _F:
         name = getattr(function, "__qualname__", repr(function))  # a partial has none
         if isgeneratorfunction(function) or isasyncgenfunction(function):
-            # Between two of its values others would run unlocked, and it perhaps not.
+            # Between two values, others would run unlocked, and it perhaps wouldn't.
             raise TypeError(
                 f"unlocked() can't decorate the generator {name}(). "
                 f"Write with unlocked(...): around what it saves."
@@ -193,7 +193,7 @@ def overwrite(
         updated = update_unchecked(field, instance, using, pk_val, update)
         number = vars(instance).get(field.attname)
         if updated and not is_whole:
-            _forget_number(field, instance, using)
+            forget_version(field, instance, using)
     if not updated:
         raise refusal(field, instance, using, pk_val, held)
     _log(instance, held, number)
@@ -250,20 +250,11 @@ def note_number(
     number: int | None
     number = field.rows(using, pk_val).values_list(field.attname, flat=True).first()
     if number is None:  # row security hides it: then it isn't known
-        _forget_number(field, instance, using)
+        forget_version(field, instance, using)
     else:
         connection = connections[using]
         rollback.set_until_rollback(connection, instance, field.attname, number)
     return number
-
-
-def _forget_number(
-    field: IntegerVersionField, instance: models.Model, using: str
-) -> None:
-    """Take the number away: the instance has to be loaded before it is saved again."""
-    name = field.attname
-    before = vars(instance).pop(name, rollback.ABSENT)
-    rollback.remember(connections[using], instance, name, before, rollback.ABSENT)
 
 
 def _log(instance: models.Model, held: int, number: int | None) -> None:

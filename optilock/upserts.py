@@ -17,11 +17,12 @@ from contextvars import ContextVar
 from functools import wraps
 from typing import TYPE_CHECKING
 
-import django
 from django.db import connections, models, router
 
 from optilock import keys, loaded, rollback
+from optilock.djangos import not_called
 from optilock.expressions import next_version_sql
+from optilock.rows import forget_version
 
 if TYPE_CHECKING:
     from django.db.backends.base.operations import BaseDatabaseOperations
@@ -94,9 +95,7 @@ def upsert(
         elif number is not None and is_whole:
             _know(obj, version, number, using, fields)
         elif held is None or number is None or number <= held:
-            before = vars(obj).pop(version.attname, rollback.ABSENT)
-            connection = connections[using]
-            rollback.remember(connection, obj, version.attname, before, rollback.ABSENT)
+            forget_version(version, obj, using)
     return [row[: len(asked)] for row in rows] if asked else []
 
 
@@ -164,12 +163,9 @@ def _bumping(version: IntegerVersionField | None, using: str) -> Iterator[None]:
     finally:
         _under_way.reset(before)
     if not statement.is_bumped:
-        raise RuntimeError(
-            f"Rows of {version.model._meta.label} were overwritten without bumping "
-            f"their versions: Django {django.__version__} doesn't call "
-            f"on_conflict_suffix_sql() as it did. Use a Django that optilock knows, "
-            f"or a newer optilock."
-        )
+        rows = f"Rows of {version.model._meta.label}"
+        fact = f"{rows} were overwritten without bumping their versions"
+        raise not_called("on_conflict_suffix_sql()", fact)
 
 
 def _watch(ops: BaseDatabaseOperations) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -41,15 +41,23 @@ def check_views(
     ]
 
 
+def _views(
+    patterns: Iterable[URLPattern | URLResolver],
+) -> Iterator[tuple[type, Mapping[str, object]]]:
+    """Yield the classes of views, and the options that their URLs give them."""
+    for callback in callbacks_of(patterns):
+        view = getattr(callback, "view_class", None)
+        if isinstance(view, type):
+            yield view, getattr(callback, "view_initkwargs", {})
+
+
 def _check_updates(
     patterns: Iterable[URLPattern | URLResolver],
 ) -> Iterator[checks.CheckMessage]:
     seen = set()
-    for callback in callbacks_of(patterns):
-        view = getattr(callback, "view_class", None)
-        if not (isinstance(view, type) and issubclass(view, BaseUpdateView)):
+    for view, options in _views(patterns):
+        if not issubclass(view, BaseUpdateView):
             continue
-        options = getattr(callback, "view_initkwargs", {})
         given = {
             name: options.get(name, getattr(view, name, None))
             for name in ("model", "queryset", "form_class", "fields")
@@ -82,11 +90,9 @@ def _check_presence(
 ) -> Iterator[checks.CheckMessage]:
     """Find views that need a table that isn't there."""
     seen: set[type] = set()
-    for callback in callbacks_of(patterns):
-        view = getattr(callback, "view_class", None)
-        if not (isinstance(view, type) and issubclass(view, VersionedUpdateMixin)):
+    for view, options in _views(patterns):
+        if not issubclass(view, VersionedUpdateMixin):
             continue
-        options = getattr(callback, "view_initkwargs", {})
         is_wanted = options.get("presence", view.presence)
         if is_wanted and view not in seen and not people.is_installed():
             seen.add(view)
@@ -126,10 +132,8 @@ def _check_forms(
 
 def _forms_of_views(
     patterns: Iterable[URLPattern | URLResolver],
-) -> Iterator[type[forms.BaseForm] | None]:
-    for callback in callbacks_of(patterns):
-        view = getattr(callback, "view_class", None)
-        options = getattr(callback, "view_initkwargs", {})
+) -> Iterator[object]:
+    for view, options in _views(patterns):
         yield options.get("form_class") or getattr(view, "form_class", None)
 
 

@@ -19,7 +19,7 @@ from django.utils.translation import gettext
 from django.views.generic import DeleteView, UpdateView
 
 from optilock import edit_conflicts, panel
-from optilock.confirmation import Confirmation, sign_confirmation
+from optilock.confirmation import Confirmation, guarded_fields, sign_confirmation
 from optilock.djangos import signature_of
 from optilock.edit_conflicts import EditConflict
 from optilock.forms import FormConflict, draft_media, forget_draft, tokens
@@ -33,13 +33,10 @@ from optilock.lookout import is_question
 from optilock.once_more import in_one_transaction, once_more
 from optilock.overwriting import Overwritten, address, note_overwritten
 from optilock.panel import NOBODY, Author
-from optilock.rows import ModelField, lock_rows, version_field
+from optilock.rows import ModelField, lock_rows
 from optilock.watching import Watch
 
-__all__ = [
-    "VersionedDeleteMixin",
-    "VersionedUpdateMixin",
-]
+__all__ = ["VersionedDeleteMixin", "VersionedUpdateMixin"]
 
 if TYPE_CHECKING:
     _UpdateView = UpdateView[Any, Any]
@@ -332,12 +329,8 @@ class VersionedDeleteMixin(_VersionedViewMixin, _Delete):
 
 def _compared(row: models.Model) -> list[ModelField]:
     """Return the fields whose changes concern whoever deletes the row."""
-    version = version_field(type(row))
     return [
         field
-        for field in row._meta.concrete_fields
-        if field.attname in vars(row)
-        and field is not version
-        and field not in row._meta.pk_fields
-        and not (version and version.excludes([field.name]))
+        for field in guarded_fields(row)
+        if field.attname in vars(row) and field not in row._meta.pk_fields
     ]

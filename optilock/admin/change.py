@@ -158,11 +158,7 @@ class ChangeFormMixin(TellingMixin):
 
     @signature_of(ModelAdmin.render_change_form)
     def render_change_form(
-        self,
-        request: HttpRequest,
-        context: Context,
-        *args: object,
-        **kwargs: object,
+        self, request: HttpRequest, context: Context, *args: object, **kwargs: object
     ) -> HttpResponse:
         form = context["adminform"].form
         if TOKEN in form.fields:

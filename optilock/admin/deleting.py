@@ -10,14 +10,14 @@ from django.contrib import messages
 from django.contrib.admin.utils import flatten_fieldsets, unquote
 from django.db import models, router
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.utils.text import Truncator, capfirst, get_text_list
+from django.utils.text import Truncator, capfirst
 from django.utils.translation import gettext
 
 from optilock import edit_conflicts, panel
 from optilock.admin.base import VersionedAdminBase
 from optilock.admin.listed import MANY_CHARACTERS
 from optilock.admin.posted import read_token, to_field
-from optilock.confirmation import Confirmation, sign_confirmation
+from optilock.confirmation import Confirmation, guarded_fields, sign_confirmation
 from optilock.edit_conflicts import EditConflict
 from optilock.forms.comparison import is_secret
 from optilock.forms.token_field import TOKEN
@@ -82,20 +82,10 @@ class DeletingMixin(VersionedAdminBase):
         if not self.has_view_or_change_permission(request, obj):
             return []
         shown = set(flatten_fieldsets(self.get_fieldsets(request, obj)))
-        version = version_field(self.model)
-        return [
-            field
-            for field in obj._meta.concrete_fields
-            if field.name in shown
-            and field is not version
-            and not (version and version.excludes([field.name]))
-        ]
+        return [field for field in guarded_fields(obj) if field.name in shown]
 
     def _optilock_tell_values(
-        self,
-        request: HttpRequest,
-        obj: models.Model,
-        fields: Sequence[ModelField],
+        self, request: HttpRequest, obj: models.Model, fields: Sequence[ModelField]
     ) -> str:
         """Return what the object has now in these fields, as a sentence."""
         if not fields:
@@ -112,14 +102,11 @@ class DeletingMixin(VersionedAdminBase):
             for field in fields
         ]
         return gettext("Its values are now: %(values)s.") % {
-            "values": get_text_list(values, gettext("and"))
+            "values": panel.listed(values)
         }
 
     def _optilock_as_text(
-        self,
-        obj: models.Model,
-        field: ModelField,
-        shown: Mapping[str, forms.Field],
+        self, obj: models.Model, field: ModelField, shown: Mapping[str, forms.Field]
     ) -> str:
         """Return the value of a field as the form shows it, shortened."""
         form_field = shown.get(field.name)

@@ -20,11 +20,7 @@ class DraftMixin(VersionedAdminBase):
 
     @signature_of(ModelAdmin.render_change_form)
     def render_change_form(
-        self,
-        request: HttpRequest,
-        context: Context,
-        *args: object,
-        **kwargs: object,
+        self, request: HttpRequest, context: Context, *args: object, **kwargs: object
     ) -> HttpResponse:
         if self.optilock_drafts:
             context["media"] += drafts_of(

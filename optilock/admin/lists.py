@@ -88,14 +88,12 @@ class ListMixin(TellingMixin):
         formset = super().get_changelist_formset(request, **kwargs)
         if version_field(self.model) is None:
             return formset
-        options = self._optilock_row_options
-        options.pop("compare_also")
         return versioned_formset(
             formset,
             can_recreate=False,
             is_one_thing=False,
             on_hold=is_on_hold(request),
-            **options,
+            **self._optilock_cell_options,
         )
 
     def _get_edited_object_pks(self, request: HttpRequest, prefix: str) -> list[str]:

@@ -23,12 +23,20 @@ class RowOptionsMixin:
     optilock_compare_also: Collection[str] = ()
 
     @property
-    def _optilock_row_options(self) -> RowOptions:
-        """The options by the names that forms have for them."""
+    def _optilock_cell_options(self) -> RowOptions:
+        """The options for rows of a list, by the names that forms have for them.
+
+        A list asks at its cells: there are none of a field that isn't in it.
+        """
         return {
             "ask_always": self.optilock_ask_always,
             "merge_together": self.optilock_merge_together,
             "merge_decisions": self.optilock_merge_decisions,
             "secret_fields": self.optilock_secret_fields,
-            "compare_also": self.optilock_compare_also,
         }
+
+    @property
+    def _optilock_row_options(self) -> RowOptions:
+        """The same for forms and inlines, which ask on a page of their own."""
+        also = self.optilock_compare_also
+        return {**self._optilock_cell_options, "compare_also": also}

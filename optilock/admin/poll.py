@@ -27,7 +27,7 @@ from optilock.rows import version_field
 
 __all__ = ["PollMixin"]
 
-#: How often a form asks, in seconds, if only ``optilock_presence`` is said.
+#: How often a form asks, in seconds, if only ``optilock_presence`` is set.
 _SECONDS = 15
 
 
@@ -89,11 +89,7 @@ class PollMixin(VersionedAdminBase):
 
     @signature_of(ModelAdmin.render_change_form)
     def render_change_form(
-        self,
-        request: HttpRequest,
-        context: Context,
-        *args: object,
-        **kwargs: object,
+        self, request: HttpRequest, context: Context, *args: object, **kwargs: object
     ) -> HttpResponse:
         form = context["adminform"].form
         if self._optilock_is_watching:

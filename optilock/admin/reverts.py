@@ -127,9 +127,7 @@ def _read_version(
 
 
 def _raise_above(
-    field: IntegerVersionField,
-    row: models.QuerySet[models.Model],
-    version: int | None,
+    field: IntegerVersionField, row: models.QuerySet[models.Model], version: int | None
 ) -> None:
     """Give a new version to a row that was written with an old one."""
     if version is not None:

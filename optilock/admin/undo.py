@@ -8,7 +8,6 @@ from django.contrib import messages
 from django.db import models
 from django.http import HttpRequest, HttpResponse
 from django.utils.html import format_html
-from django.utils.text import get_text_list
 from django.utils.translation import gettext
 
 from optilock import panel
@@ -25,11 +24,7 @@ class UndoMixin(TellingMixin):
 
     @signature_of(ModelAdmin.render_change_form)
     def render_change_form(
-        self,
-        request: HttpRequest,
-        context: Context,
-        *args: object,
-        **kwargs: object,
+        self, request: HttpRequest, context: Context, *args: object, **kwargs: object
     ) -> HttpResponse:
         if overwritten := Overwritten.of(request):
             formsets = [one.formset for one in context["inline_admin_formsets"]]
@@ -76,7 +71,7 @@ class UndoMixin(TellingMixin):
             ) % {
                 "user": panel.isolate(notice.by),
                 "object": panel.row_title(row),
-                "fields": get_text_list(labels, gettext("and")),
+                "fields": panel.listed(labels),
             }
             link = format_html(
                 '{} <a href="{}">{}</a>',

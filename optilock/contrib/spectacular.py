@@ -15,10 +15,7 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
 from rest_framework import serializers
 
-from optilock.contrib.rest_framework import (
-    ConditionalMixin,
-    VersionedListSerializer,
-)
+from optilock.contrib.rest_framework import ConditionalMixin, VersionedListSerializer
 from optilock.http.refusals import PROBLEM_JSON
 
 __all__ = ["ConditionalAutoSchema", "ConditionalSchemaMixin", "ProblemSerializer"]

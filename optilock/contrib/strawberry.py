@@ -45,9 +45,7 @@ class Conflict:
     @classmethod
     def of(cls, error: RecordModifiedError) -> Conflict:
         return cls(
-            code=_code(error),
-            message=str(error),
-            current_version=error.current_version,
+            code=_code(error), message=str(error), current_version=error.current_version
         )
 
 

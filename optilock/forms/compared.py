@@ -30,17 +30,17 @@ class ComparedFields(Changes):
         self.form = form
         self.formset = form._optilock.formset
         #: As the page showed the row; the form finds it by a key that may change.
-        self.opened = opened = form._optilock.opened
-        self.too_old = opened is tokens.UNSEEN
+        self.opened = form._optilock.opened
+        self.too_old = self.opened is tokens.UNSEEN
         self.digested: set[str] = set()
         self.reopened: set[str] = set()
-        self.compared = self._compare(opened)
+        self.compared = self._compare()
         self.merges = FormMerges(form, self.compared, self._left_out, self.reopened)
-        self._remembered = self._remember(opened)
+        self._remembered = self._remember()
         self._changes = {**self.compared, **dict(self._settled()), **self._remembered}
 
-    def _compare(self, opened: tokens.OpenedRow) -> Conflict:
-        comparison = self.form._optilock.comparison
+    def _compare(self) -> Conflict:
+        opened, comparison = self.opened, self.form._optilock.comparison
         locked = comparison.locked
         version = None if locked is None else tokens.look(locked).version
         frozen, as_opened = dict(opened.base), set()
@@ -104,12 +104,12 @@ class ComparedFields(Changes):
         for name in self.merges.settled:
             yield name, replace(self.compared[name], state=FieldState.MERGED)
 
-    def _remember(self, opened: tokens.OpenedRow) -> dict[str, FieldChange]:
+    def _remember(self) -> dict[str, FieldChange]:
         """Return what an earlier page has merged, compared with what was opened."""
         found: dict[str, FieldChange] = {}
         if self.deleted:
             return found
-        for name, frozen in opened.merged.items():
+        for name, frozen in self.opened.merged.items():
             change = self.compared.get(name)
             if change is None or change.collides:
                 continue

@@ -61,22 +61,22 @@ class FormConflict(ComparedFields):
         self.instance = form.instance
         self.model = form._meta.model
         self._deletion_is_known = tokens.ROW in self.opened.shown
-        self.question = self._question(self.opened)
-        self.decision = self._decision_about_row(self.opened)
+        self.question = self._question()
+        self.decision = self._decision_about_row()
         self.decisions = self._decisions_about()
 
     # --- decisions -------------------------------------------------------
 
-    def _question(self, opened: tokens.OpenedRow) -> Literal["", "deleted", "deleting"]:
+    def _question(self) -> Literal["", "deleted", "deleting"]:
         if self.deleted:
             lost = not self.formset or self.names(FieldState.MINE)
             return "deleted" if lost and not self.is_marked_for_deletion else ""
         stale = self.expected_version != self.current_version
-        stale = stale or tokens.ROW in opened.shown
+        stale = stale or self._deletion_is_known
         return "deleting" if stale and self.is_marked_for_deletion else ""
 
-    def _decision_about_row(self, opened: tokens.OpenedRow) -> str:
-        shown = opened.shown.get(tokens.ROW, tokens.ROW)
+    def _decision_about_row(self) -> str:
+        shown = self.opened.shown.get(tokens.ROW, tokens.ROW)
         if not self.question or shown != self.current_version:
             return ""
         decision = posted_decision(self.form, tokens.ROW)

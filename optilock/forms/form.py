@@ -157,7 +157,7 @@ class VersionedFormMixin(NeedsTemplates, _Form):
             if field.many_to_many and name in self.cleaned_data.keys() - left_out:
                 chosen = self.cleaned_data[name] or ()
                 comparison.chosen[name] = [getattr(one, "pk", one) for one in chosen]
-        if self._optilock.has_version and not self._optilock.is_row:
+        if self._optilock.version is not None and not self._optilock.is_row:
             # If it is shown again, it is a form for this row, also if that is new.
             self.fields.setdefault(TOKEN, TokenField(self._optilock.sign))
 

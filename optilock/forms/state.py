@@ -91,15 +91,10 @@ class FormState:
         model: type[models.Model] | None = self.form._meta.model
         return None if model is None else version_field(model)
 
-    @property
-    def has_version(self) -> bool:
-        """Whether the form's model has a version at all."""
-        return self.version is not None
-
     @cached_property
     def is_versioned(self) -> bool:
         """Whether there is a row that somebody else could have changed."""
-        return self.has_version and not self.form.instance._state.adding
+        return self.version is not None and not self.form.instance._state.adding
 
     @property
     def is_marked_for_deletion(self) -> bool:
@@ -265,12 +260,10 @@ class FormState:
 
     def _base(self) -> dict[str, tokens.Frozen]:
         """Return the values of the row, as last read or written, for the token."""
-        is_locked = self.locked is not None and not self.was_saved
-        row = self.form.instance
-        if is_locked and self.locked is not None:
-            row = self.locked
+        locked = None if self.was_saved else self.locked
+        row = self.form.instance if locked is None else locked
         # What a view has set, or validation, isn't in the row yet.
-        known = {} if is_locked else base_values(row)
+        known = base_values(row) if locked is None else {}
         base = {}
         for name, field in self.comparison.fields.items():
             value = self._value_in(row, name, field, known)
@@ -280,11 +273,7 @@ class FormState:
         return {**base, **self.written_over}
 
     def _value_in(
-        self,
-        row: models.Model,
-        name: str,
-        field: ModelField,
-        known: dict[str, object],
+        self, row: models.Model, name: str, field: ModelField, known: dict[str, object]
     ) -> object:
         cleaned = getattr(self.form, "cleaned_data", {})
         if name in self.comparison.extra_fields:

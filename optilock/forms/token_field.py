@@ -6,10 +6,7 @@ from collections.abc import Callable
 
 from django import forms
 
-__all__ = [
-    "TOKEN",
-    "TokenField",
-]
+__all__ = ["TOKEN", "TokenField"]
 
 #: The name of the hidden input that carries the token.
 TOKEN = "optilock_token"  # noqa: S105 -- a name

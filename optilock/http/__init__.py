@@ -9,11 +9,7 @@ from optilock.http.errors import (
     PreconditionRequired,
     VersionMismatch,
 )
-from optilock.http.preconditions import (
-    Preconditions,
-    check_preconditions,
-    not_modified,
-)
+from optilock.http.preconditions import Preconditions, check_preconditions, not_modified
 from optilock.http.refusals import Refusal, refusal_of
 from optilock.http.tags import ETag, etag_of, etag_of_list
 from optilock.http.views import conditional_view

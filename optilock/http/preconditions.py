@@ -11,7 +11,7 @@ https://www.rfc-editor.org/rfc/rfc9110#section-13
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeVar
 
 from django.db.models import Model
@@ -86,41 +86,26 @@ class Preconditions:
     @property
     def versions(self) -> frozenset[int]:
         """The versions that ``If-Match`` names. None with ``*``, or without it."""
-        if self.if_match is None or isinstance(self.if_match, str):
-            return frozenset()
-        return frozenset(
-            tag.version for tag in self.if_match if tag.version is not None
-        )
+        versions = (tag.version for tag in _listed(self.if_match))
+        return frozenset(number for number in versions if number is not None)
 
     def is_fresh(self, tag: ETag) -> bool:
         """Tell whether the client of a GET has the representation with this tag."""
-        if self.method not in ("GET", "HEAD") or self.if_none_match is None:
-            return False
-        return isinstance(self.if_none_match, str) or any(
-            tag.looks_like(other) for other in self.if_none_match
+        has_it = self.if_none_match == "*" or any(
+            map(tag.looks_like, _listed(self.if_none_match))
         )
+        return has_it and self.method in ("GET", "HEAD")
 
     def of_epoch(self, epoch: str | None) -> Preconditions:
         """Return the same without tags of other rows that had the key before."""
         wanted = epoch_digest(epoch)
-        if all(
-            tag.epoch == wanted
-            for tags in (self.if_match, self.if_none_match)
-            if not (tags is None or isinstance(tags, str))
-            for tag in tags
-        ):
-            return self
 
         def left(tags: _Tags) -> _Tags:
             if tags is None or isinstance(tags, str):
                 return tags
             return [tag for tag in tags if tag.epoch == wanted]
 
-        return replace(
-            self,
-            if_match=left(self.if_match),
-            if_none_match=left(self.if_none_match),
-        )
+        return Preconditions(self.method, left(self.if_match), left(self.if_none_match))
 
     def check(
         self, instance: Model, *, required: bool = False, accept_weak: bool = True
@@ -138,12 +123,12 @@ class Preconditions:
                     "Say which version this is about: get the resource, and repeat "
                     "the request with the ETag of the answer in If-Match."
                 )
-        elif not isinstance(self.if_match, str):
-            self._check_versions(instance, self.if_match, version, accept_weak)
+        elif self.if_match != "*":
+            self._check_versions(instance, version, accept_weak)
         if self.is_safe or self.if_none_match is None:
             return
-        if isinstance(self.if_none_match, str) or any(
-            other.version == version for other in self.if_none_match
+        if self.if_none_match == "*" or any(
+            other.version == version for other in _listed(self.if_none_match)
         ):
             raise PreconditionFailed(
                 "It exists already, in a representation that If-None-Match rules "
@@ -177,11 +162,8 @@ class Preconditions:
         """
         if self.method in _WITHOUT_PRECONDITIONS:
             return
-        listed = self.if_match
-        if not (
-            listed is None
-            or isinstance(listed, str)
-            or any(tag == other and not other.weak for other in listed)
+        if self.if_match not in (None, "*") and not any(
+            tag == other and not other.weak for other in _listed(self.if_match)
         ):
             raise PreconditionFailed(
                 "If-Match names no tag of what this request is sent to. A row's tag "
@@ -189,10 +171,10 @@ class Preconditions:
                 slug="stale" if tag else "foreign-etag",
                 tag=tag,
             )
-        listed = self.if_none_match
-        if self.is_safe or listed is None:
-            return
-        if isinstance(listed, str) or any(tag and tag.looks_like(t) for t in listed):
+        listed = _listed(self.if_none_match)
+        if not self.is_safe and (
+            self.if_none_match == "*" or (tag and any(map(tag.looks_like, listed)))
+        ):
             raise PreconditionFailed(
                 "What this request is sent to exists, and If-None-Match rules it "
                 "out. To create something under a name of its own, send a PUT to it.",
@@ -200,10 +182,8 @@ class Preconditions:
                 tag=tag,
             )
 
-    def _check_versions(
-        self, instance: Model, listed: list[ETag], version: int, accept_weak: bool
-    ) -> None:
-        matching = [other for other in listed if other.version == version]
+    def _check_versions(self, instance: Model, version: int, accept_weak: bool) -> None:
+        matching = [tag for tag in _listed(self.if_match) if tag.version == version]
         if any(accept_weak or not other.weak for other in matching):
             return
         slug = "stale"
@@ -309,9 +289,8 @@ def not_modified(request: Request, tag: ETag) -> HttpResponseNotModified | None:
     preconditions = Preconditions.of(request)
     if preconditions.method not in ("GET", "HEAD"):
         return None
-    listed = preconditions.if_match
-    if not (listed is None or isinstance(listed, str)) and not any(
-        tag.is_about(other) for other in listed
+    if preconditions.if_match not in (None, "*") and not any(
+        map(tag.is_about, _listed(preconditions.if_match))
     ):
         raise PreconditionFailed(
             "It was changed in the meantime.",
@@ -336,6 +315,11 @@ def pin(instance: Model) -> None:
 def is_safe(method: str | None) -> bool:
     """Tell whether a request by this method changes nothing."""
     return method in ("GET", "HEAD", *_WITHOUT_PRECONDITIONS)
+
+
+def _listed(tags: _Tags) -> list[ETag]:
+    """Return the tags that a field names: none with ``*``, or without the field."""
+    return [] if tags is None or isinstance(tags, str) else tags
 
 
 def _tags_in(sent: Mapping[str, str], name: str) -> _Tags:

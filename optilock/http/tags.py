@@ -97,18 +97,6 @@ class ETag:
         """Return the tag of a representation that depends on something else, too."""
         return ETag(f"{self.opaque}.{_digest(variant)[:16]}", weak=self.weak)
 
-    @classmethod
-    def parse(cls, text: str) -> ETag:
-        """Return the tag that this text is.
-
-        Raises:
-            MalformedPrecondition: it isn't a tag.
-        """
-        tags = parse_tags("ETag", text)
-        if isinstance(tags, str) or len(tags) != 1:
-            raise MalformedPrecondition(f"{text!r} isn't an entity tag.")
-        return tags[0]
-
 
 def etag_of(
     instance: Model, variant: str | None = None, epoch: str | None = None

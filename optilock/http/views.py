@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from contextlib import ExitStack
 from functools import partial, wraps
 from typing import Any, TypeVar, cast, overload
 
@@ -11,9 +10,11 @@ from asgiref.sync import iscoroutinefunction, sync_to_async
 from django.db import DEFAULT_DB_ALIAS, transaction
 from django.http import HttpResponse
 
+from optilock.http.preconditions import is_safe
 from optilock.http.refusals import may_hold, refusal_of
 from optilock.http.targets import Request, forget_noted
 from optilock.installation import note_need
+from optilock.retry.transactions import atomic_on
 from optilock.uploads import rewind_files
 
 __all__ = ["conditional_view", "request_in"]
@@ -73,13 +74,10 @@ def _sync(view: Callable[..., Any], aliases: tuple[str, ...]) -> Callable[..., o
         if _is_async_dispatch(view, args):
             return answering(*args, **kwargs)
         request = request_in(args)
-        is_safe = request.method in ("GET", "HEAD", "OPTIONS", "TRACE")
-        blocks = () if is_safe else [alias for alias in aliases if alias not in own]
+        blocks = [a for a in aliases if not (is_safe(request.method) or a in own)]
 
         def attempt() -> object:
-            with ExitStack() as stack:
-                for alias in blocks:
-                    stack.enter_context(transaction.atomic(using=alias))
+            with atomic_on(blocks):
                 response = view(*args, **kwargs)
                 if getattr(response, "status_code", None) in _REFUSALS:
                     for alias in blocks:

@@ -9,13 +9,12 @@ from django import forms
 from django.contrib import admin
 from django.db import models
 from django.http import HttpRequest, HttpResponse
-from django.utils.text import capfirst, get_text_list
-from django.utils.translation import gettext
+from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
 
 from optilock.log.models import EditConflict
 from optilock.log.summary import summarize
-from optilock.panel import isolate
+from optilock.panel import isolate, listed
 
 __all__ = ["EditConflictAdmin"]
 
@@ -104,4 +103,4 @@ class EditConflictAdmin(_ModelAdmin):
 
 def _labels(entry: EditConflict, names: list[str]) -> str:
     labels = [isolate(entry.field_label(name)) for name in names]
-    return get_text_list(labels, gettext("and"))
+    return listed(labels)

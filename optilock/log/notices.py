@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, cast
 
-from django.apps import apps
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.models import AnonymousUser
 from django.db import models, router
@@ -13,9 +11,6 @@ from django.db import models, router
 from optilock.forms import tokens
 from optilock.log.models import Notice
 from optilock.log.recording import trim
-
-if TYPE_CHECKING:
-    from optilock.log.apps import LogConfig
 
 __all__ = ["leave", "take"]
 
@@ -35,7 +30,6 @@ def leave(
         user: who is to be told.
         by: who has overwritten them.
     """
-    config = cast("LogConfig", apps.get_app_config("optilock_log"))
     notice = Notice(
         model=row._meta.label_lower,
         object_id=tokens.key(row.pk)[:255],
@@ -44,7 +38,7 @@ def leave(
         by_id=by.pk,
     )
     notice.save(using=router.db_for_write(Notice))
-    trim(Notice, config, latest=notice.pk)
+    trim(Notice, latest=notice.pk)
 
 
 def take(user: AbstractBaseUser | AnonymousUser) -> Iterator[Notice]:

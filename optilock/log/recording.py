@@ -38,7 +38,6 @@ def record(
     **kwargs: object,
 ) -> None:
     """Write an edit conflict down, once what it was found in is committed."""
-    config = cast("LogConfig", apps.get_app_config("optilock_log"))
     user = getattr(request, "user", None)
     entry = EditConflict(
         model=sender._meta.label_lower,
@@ -46,28 +45,32 @@ def record(
         found_in=found_in,
         colliding=colliding,
         merged=merged,
-        values=_values(conflict) if config.keep_values and conflict else None,
+        values=_values(conflict) if conflict and _config().keep_values else None,
         user_id=getattr(user, "pk", None),
         author_id=getattr(author and author.user, "pk", None),
     )
-    transaction.on_commit(partial(_write, entry, config), using=using, robust=True)
+    transaction.on_commit(partial(_write, entry), using=using, robust=True)
 
 
-def _write(entry: EditConflict, config: LogConfig) -> None:
+def _config() -> LogConfig:
+    return cast("LogConfig", apps.get_app_config("optilock_log"))
+
+
+def _write(entry: EditConflict) -> None:
     using = router.db_for_write(EditConflict)
     with transaction.atomic(using=using):
         entry.save(using=using)
-        trim(EditConflict, config, latest=entry.pk)
+        trim(EditConflict, latest=entry.pk)
 
 
-def trim(model: type[models.Model], config: LogConfig, *, latest: int) -> None:
+def trim(model: type[models.Model], *, latest: int) -> None:
     """Delete the entries that are older, or more, than are to be kept.
 
     Args:
         model: of the entries.
-        config: the app's options.
         latest: the primary key of the latest entry.
     """
+    config = _config()
     oldest = timezone.now() - datetime.timedelta(days=config.days)
     too_old = models.Q(when__lt=oldest)
     too_many = models.Q(pk__lte=latest - config.most)

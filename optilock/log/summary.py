@@ -11,12 +11,11 @@ from django.db import models
 from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.functional import Promise
-from django.utils.text import get_text_list
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from optilock.log.models import EditConflict
-from optilock.panel import isolate
+from optilock.panel import isolate, listed
 
 __all__ = ["Bar", "Chart", "summarize"]
 
@@ -74,7 +73,7 @@ def _pair(entry: EditConflict) -> str:
     names = sorted({isolate(who.get_username()) for who in (entry.user, entry.author)})
     if len(names) == 1:
         return gettext("%(user)s, in two windows") % {"user": names[0]}
-    return get_text_list(names, gettext("and"))
+    return listed(names)
 
 
 def _monday(entry: EditConflict) -> datetime.date:

@@ -73,8 +73,7 @@ class FieldVisitor(_Visitor):
         self.plan.change(
             node,
             lambda updated: updated.with_changes(
-                args=args,
-                whitespace_before_args=cst.SimpleWhitespace(""),
+                args=args, whitespace_before_args=cst.SimpleWhitespace("")
             ),
         )
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from optilock.moving.migrations import write_migrations
 from optilock.moving.models import Project
-from optilock.moving.reading import Note, find_sources
+from optilock.moving.reading import Note, files_of, find_sources
 from optilock.moving.rewriting import rewrite
 
 __all__ = ["add_arguments", "main", "run"]
@@ -94,9 +94,7 @@ def _diff(path: Path, old: str, new: str) -> Iterator[str]:
 
 
 def _templates(root: Path) -> Iterator[Note]:
-    for path in sorted(root.rglob("*.html")):
-        if not {"node_modules", "site-packages"}.isdisjoint(path.parts):
-            continue
+    for path in files_of(root, ".html"):
         for number, line in enumerate(path.read_text(errors="replace").split("\n"), 1):
             if "{%" in line and "load" in line and "concurrency" in line:
                 yield Note(path, number, "loads the other package's template tags")

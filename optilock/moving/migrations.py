@@ -26,7 +26,7 @@ from optilock.operations import {names}
 
 
 class Migration(migrations.Migration):
-    dependencies = [({label!r}, {leaf!r})]
+    dependencies = [("{label}", "{leaf}")]
 
     operations = [
 {operations}
@@ -75,10 +75,7 @@ class _Known:
     """
 
     def __init__(
-        self,
-        names: Sequence[str],
-        leaves: Sequence[str],
-        adopted: set[tuple[str, str]],
+        self, names: Sequence[str], leaves: Sequence[str], adopted: set[tuple[str, str]]
     ) -> None:
         self.names = names
         self.leaves = leaves
@@ -165,7 +162,6 @@ def _text(
         names=", ".join(sorted(names)),
         operations="\n".join(f"        {line}" for line in lines),
     )
-    text = text.replace(f"{app.label!r}, {leaf!r}", f'"{app.label}", "{leaf}"')
     return (
         text if "optilock." in "".join(lines) else text.replace("import optilock\n", "")
     )

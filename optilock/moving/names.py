@@ -80,7 +80,7 @@ SETTINGS_STRINGS = {
     ),
 }
 
-#: Settings that nothing is lost with: optilock does this always, or never.
+#: Settings that can go without a loss: optilock does this always, or never.
 DROPPED_SETTINGS = {
     "CONCURRENCY_AUTO_CREATE_TRIGGERS",
     "CONCURRENCY_FIELD_SIGNER",

@@ -38,6 +38,7 @@ __all__ = [
     "Note",
     "Source",
     "assigned",
+    "files_of",
     "find_sources",
     "is_passed_on",
     "literal",
@@ -256,7 +257,7 @@ def find_sources(root: Path) -> tuple[list[Source], list[Note]]:
     texts: dict[Path, str] = {}
     encodings: dict[Path, str] = {}
     notes: list[Note] = []
-    for path in _python_files(root):
+    for path in files_of(root):
         try:
             texts[path], encodings[path] = read(path)
         except (OSError, UnicodeDecodeError, SyntaxError) as error:
@@ -332,13 +333,14 @@ def is_passed_on(root: Path, path: Path, name: str) -> bool:
     )
     return any(
         found["module"].partition(".")[0] not in PACKAGES
-        for other in _python_files(root)
+        for other in files_of(root)
         if other != path
         for found in importing.finditer(other.read_text(errors="replace"))
     )
 
 
-def _python_files(root: Path) -> Iterator[Path]:
+def files_of(root: Path, ending: str = ".py") -> Iterator[Path]:
+    """Yield the files of a project, but for those that aren't its own."""
     for folder, folders, files in os.walk(root):
         folders[:] = sorted(
             name
@@ -347,6 +349,4 @@ def _python_files(root: Path) -> Iterator[Path]:
             and name not in _SKIPPED
             and not (Path(folder, name) / "pyvenv.cfg").exists()
         )
-        yield from (
-            Path(folder, name) for name in sorted(files) if name.endswith(".py")
-        )
+        yield from (Path(folder, f) for f in sorted(files) if f.endswith(ending))

@@ -12,7 +12,7 @@ from optilock.panel.authors import moment as moment
 from optilock.panel.authors import tell_open as tell_open
 from optilock.panel.authors import tell_who as tell_who
 from optilock.panel.isolating import isolate as isolate
-from optilock.panel.marking import mark as mark
+from optilock.panel.isolating import listed as listed
 from optilock.panel.pieces import MEDIA as MEDIA
 from optilock.panel.pieces import ask_for_files as ask_for_files
 from optilock.panel.pieces import asks as asks
@@ -33,7 +33,6 @@ from optilock.panel.telling import offer_undo as offer_undo
 from optilock.panel.telling import tell_put_back as tell_put_back
 from optilock.panel.values import as_text as as_text
 from optilock.panel.values import label as label
-from optilock.panel.values import labels as labels
 from optilock.panel.values import name_of as name_of
 from optilock.panel.values import row_title as row_title
 from optilock.panel.values import saved_object as saved_object

@@ -12,11 +12,7 @@ from django.db import models
 from django.utils import timezone
 from django.utils.functional import Promise
 from django.utils.timesince import timesince
-from django.utils.translation import (
-    gettext,
-    ngettext,
-    ngettext_lazy,
-)
+from django.utils.translation import gettext, ngettext, ngettext_lazy
 from django.utils.translation import gettext_lazy as _
 
 from optilock.panel.isolating import isolate

@@ -1,16 +1,14 @@
-"""Names inside sentences that may be written in the other direction."""
+"""Names inside sentences, which may be written in the other direction."""
 
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Iterable
 
-from django.utils.translation import (
-    get_language_bidi,
-)
+from django.utils.text import get_text_list
+from django.utils.translation import get_language_bidi, gettext
 
-__all__ = [
-    "isolate",
-]
+__all__ = ["isolate", "listed"]
 
 
 def isolate(value: object) -> str:
@@ -26,3 +24,8 @@ def isolate(value: object) -> str:
     ):
         return f"\u2068{text}\u2069"
     return text
+
+
+def listed(texts: Iterable[str]) -> str:
+    """Return texts as a list inside a sentence: "a, b and c"."""
+    return get_text_list([*texts], gettext("and"))

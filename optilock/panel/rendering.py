@@ -66,23 +66,19 @@ def render(
         conflict.budget = budget
     own = [conflict for conflict in conflicts if not conflict.formset]
     deleted = any(conflict.deleted for conflict in own)
-    hidden = any(conflict.is_hidden for conflict in own)
-    if hidden:  # this person may not know what happened to it
-        author = NOBODY
-    rows = [*_merged_rows(conflicts), *map(_tell_added, added)]
-    changes = list(_merged_fields(conflicts))
+    if any(conflict.is_hidden for conflict in own):
+        # This person may not know what happened to it.
+        author, heading = NOBODY, gettext(OUT_OF_SIGHT)
+    else:
+        heading = tell_headline(subject, author, deleted=deleted)
     too_old = too_old or any(conflict.too_old for conflict in conflicts)
     context = {
         **_questions(conflicts, author),
-        "merged": len(rows) + len(changes),
-        "rows": rows,
-        "changes": changes,
+        **_merged(conflicts, added),
         "deleted": deleted,
         "too_old": too_old and not deleted,
         "insists": deleted and any(conflict.was_asked([ROW]) for conflict in own),
-        "heading": gettext(OUT_OF_SIGHT)
-        if hidden
-        else tell_headline(subject, author, deleted=deleted),
+        "heading": heading,
         "is_self": author.is_self,
         "user": "" if author.is_self else isolate(author.name),
         "reload_url": reload_url,
@@ -113,6 +109,15 @@ def _questions(conflicts: Iterable[FormConflict], author: Author) -> dict[str, o
     }
 
 
+def _merged(
+    conflicts: Iterable[FormConflict], added: Iterable[models.Model]
+) -> dict[str, object]:
+    """Return what the template has to know of what was merged."""
+    rows = [*_merged_rows(conflicts), *map(_tell_added, added)]
+    changes = list(_merged_fields(conflicts))
+    return {"merged": len(rows) + len(changes), "rows": rows, "changes": changes}
+
+
 def _merged_rows(conflicts: Iterable[FormConflict]) -> Iterator[str]:
     for conflict in conflicts:
         if conflict.is_hidden and conflict.is_gone:
@@ -126,12 +131,11 @@ def _merged_fields(conflicts: Iterable[FormConflict]) -> Iterator[Change]:
     for conflict in conflicts:
         # The instance holds what was typed, which may not even be valid.
         row = title_of(conflict) if conflict.formset else ""
-        for name in [] if conflict.question else conflict.merged_so_far:
-            base, theirs = (show(conflict, name, side) for side in ("base", "theirs"))
-            yield Change(label(conflict, name), base, theirs, row=row)
-        for name in [] if conflict.question else conflict.names(FieldState.MERGED):
-            base, both = (show(conflict, name, side) for side in ("base", "merged"))
-            yield Change(label(conflict, name), base, both, row=row)
+        sides = dict.fromkeys(conflict.merged_so_far, "theirs")
+        sides |= dict.fromkeys(conflict.names(FieldState.MERGED), "merged")
+        for name, side in {} if conflict.question else sides.items():
+            base, now = (show(conflict, name, one) for one in ("base", side))
+            yield Change(label(conflict, name), base, now, row=row)
 
 
 def _tell_added(row: models.Model) -> str:

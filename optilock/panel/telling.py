@@ -10,13 +10,13 @@ from django.contrib.messages import constants
 from django.db import models
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from django.utils.text import capfirst, get_text_list
+from django.utils.text import capfirst
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
 from optilock.forms.conflict import FormConflict
 from optilock.panel.authors import Author, Sentences
-from optilock.panel.isolating import isolate
+from optilock.panel.isolating import isolate, listed
 from optilock.panel.values import label, row_title, saved_object
 
 __all__ = ["MANY_TITLES", "News", "find_news", "offer_undo", "tell_put_back"]
@@ -61,9 +61,7 @@ _RECREATED = Sentences(
     unknown=_("You have added again what somebody else had deleted: %(rows)s."),
 )
 #: The same whoever it was: this person may not know.
-_HIDDEN = Sentences(
-    *[_("%(rows)s: not there any more, or not visible to you.")] * 3,
-)
+_HIDDEN = Sentences(*[_("%(rows)s: not there any more, or not visible to you.")] * 3)
 
 
 @dataclass(frozen=True)
@@ -151,24 +149,21 @@ def tell_put_back(
     text = gettext(
         "%(fields)s: the form shows what was overwritten. Save, and it is put back."
     )
-    return text % {"fields": get_text_list(labels, gettext("and"))}, constants.WARNING
+    return text % {"fields": listed(labels)}, constants.WARNING
 
 
 def _names(conflicts: Iterable[FormConflict], which: str) -> str:
     """Return what people call the fields, with the row in front if it is a child."""
     names = [
         gettext("%(row)s: %(field)s")
-        % {
-            "row": isolate(saved_object(c)),
-            "field": isolate(label(c, name)),
-        }
+        % {"row": isolate(saved_object(c)), "field": isolate(label(c, name))}
         if c.formset
         else isolate(label(c, name))
         for c in conflicts
         if not c.deleted
         for name in getattr(c, which)
     ]
-    return get_text_list(names, gettext("and"))
+    return listed(names)
 
 
 def _titles(rows: Iterable[models.Model]) -> str:
@@ -177,4 +172,4 @@ def _titles(rows: Iterable[models.Model]) -> str:
     titles = [row_title(row) for row in rows[:MANY_TITLES]]
     if more := len(rows) - len(titles):
         titles.append(ngettext("%(n)s more", "%(n)s more", more) % {"n": more})
-    return get_text_list(titles, gettext("and"))
+    return listed(titles)

@@ -16,9 +16,7 @@ from django.utils.choices import flatten_choices
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.text import capfirst
-from django.utils.translation import (
-    gettext,
-)
+from django.utils.translation import gettext
 
 from optilock.conflicts import UNKNOWN
 from optilock.forms import tokens

@@ -25,8 +25,7 @@ class OpenPage(models.Model):
     class Meta:
         constraints = (
             models.UniqueConstraint(
-                fields=["model", "key", "user", "since"],
-                name="optilock_presence_page",
+                fields=["model", "key", "user", "since"], name="optilock_presence_page"
             ),
         )
 

@@ -87,9 +87,7 @@ def withdraw(obj: models.Model, user: AbstractBaseUser, since: int) -> None:
 
 
 def others(
-    obj: models.Model,
-    user: AbstractBaseUser,
-    name: Callable[[AbstractBaseUser], str],
+    obj: models.Model, user: AbstractBaseUser, name: Callable[[AbstractBaseUser], str]
 ) -> list[Author]:
     """Return who else has a row open, and since when, with one query.
 

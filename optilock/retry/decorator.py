@@ -16,12 +16,7 @@ from optilock.retry import hot_rows
 from optilock.retry.call import Call
 from optilock.retry.passed import Passed
 from optilock.retry.policy import Policy, RetryOn
-from optilock.retry.results import (
-    bound_to,
-    code_of,
-    finished,
-    refuse_what_runs_later,
-)
+from optilock.retry.results import bound_to, code_of, finished, refuse_what_runs_later
 from optilock.retry.transactions import (
     AllDatabases,
     in_foreign_transaction,

@@ -126,6 +126,6 @@ def _fingerprint(value: object) -> int | None:
 
 
 def _whole(fingerprints: Fingerprints) -> list[Hashable]:
-    # Only if all arguments are plain values, the call is told by these.
+    # Only if all arguments are plain values do they tell one call from another.
     is_plain = all(fingerprint is not None for _, fingerprint in fingerprints)
     return [fingerprints] if is_plain else []

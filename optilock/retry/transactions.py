@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 
-from django.db import connections
+from django.db import connections, transaction
 
 __all__ = [
     "AllDatabases",
+    "atomic_on",
     "atomic_requests",
     "in_foreign_transaction",
     "in_transaction",
@@ -37,6 +39,15 @@ def atomic_requests(excluded: Iterable[str]) -> list[str]:
         for alias, settings in connections.settings.items()
         if settings["ATOMIC_REQUESTS"] and alias not in names
     ]
+
+
+@contextmanager
+def atomic_on(aliases: Iterable[str]) -> Iterator[None]:
+    """Run a block in transactions on these databases."""
+    with ExitStack() as stack:
+        for alias in aliases:
+            stack.enter_context(transaction.atomic(using=alias))
+        yield
 
 
 def in_foreign_transaction(aliases: Iterable[str]) -> bool:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import signal
 from pathlib import Path
 
 import MySQLdb
 
 from cluster.processes import (
-    Folder,
     Missing,
-    Process,
+    Server,
     closed_if_it_fails,
     eventually,
     find,
@@ -35,26 +33,15 @@ OPTIONS = [
 ]
 
 
-class MariaDB:
+class MariaDB(Server):
     """A server with a database; ``settings`` are Django's for it."""
+
+    unreachable = MySQLdb.OperationalError
 
     def __init__(self, *options):
         self.mariadbd = find("mariadbd", "mariadb-server")
-        self.folder = Folder()
-        self.data = self.folder.path / "data"
-        [self.port] = free_ports(1)
+        super().__init__()
         self.options = [*OPTIONS, *options]
-        self.process = None
-
-    @classmethod
-    def new(cls, *options):
-        """Make a server and start it."""
-        self = cls(*options)
-        with closed_if_it_fails(self):
-            self.install()
-            self.start()
-            self.execute("CREATE DATABASE optilock")
-        return self
 
     def install(self):
         run(
@@ -68,8 +55,9 @@ class MariaDB:
             cwd=self.folder.path,
         )
 
-    def start(self, *options):
-        command = [
+    @property
+    def command(self):
+        return [
             self.mariadbd,
             "--no-defaults",
             f"--datadir={self.data}",
@@ -77,28 +65,7 @@ class MariaDB:
             f"--port={self.port}",
             f"--pid-file={self.folder.path / 'pid'}",
             *self.options,
-            *options,
         ]
-        self.process = Process(command, cwd=self.folder.path, end=signal.SIGTERM)
-        self.process.wait_until(self.answers)
-
-    def answers(self):
-        try:
-            self.execute("SELECT 1")
-        except MySQLdb.OperationalError:
-            return False
-        return True
-
-    def stop(self):
-        self.process.stop()
-
-    def kill(self):
-        """End it as a power cut would."""
-        self.process.kill()
-
-    def restart(self):
-        self.stop()
-        self.start()
 
     def execute(self, sql):
         connection = MySQLdb.connect(
@@ -130,11 +97,6 @@ class MariaDB:
             "USER": "root",
             "NAME": "optilock",
         }
-
-    def close(self):
-        if self.process is not None:
-            self.stop()
-        self.folder.remove()
 
 
 class Node(MariaDB):
@@ -182,7 +144,7 @@ class Node(MariaDB):
     def answers(self):
         try:
             return self.status("wsrep_ready") == "ON"
-        except MySQLdb.OperationalError:
+        except self.unreachable:
             return False
 
     def status(self, name):

@@ -10,6 +10,7 @@ import psycopg
 from cluster.processes import (
     Folder,
     Process,
+    Server,
     closed_if_it_fails,
     eventually,
     find,
@@ -36,38 +37,32 @@ def newest():
     return versions[-1].parent if versions else DEBIAN
 
 
-class PostgreSQL:
+class PostgreSQL(Server):
     """A server with a database; ``settings`` are Django's for it.
 
     Args:
         binaries: the folder with initdb and postgres; by default Debian's.
     """
 
-    def __init__(self, *, binaries=None):
+    unreachable = psycopg.OperationalError
+    end = signal.SIGINT
+
+    def __init__(self, configuration="", *, binaries=None):
         binaries = binaries or newest()
         self.initdb = find("initdb", "postgresql", binaries)
         self.postgres = find("postgres", "postgresql", binaries)
-        self.folder = Folder()
-        self.data = self.folder.path / "data"
-        [self.port] = free_ports(1)
-        self.process = None
+        super().__init__()
+        self.configuration = configuration
 
-    @classmethod
-    def new(cls, configuration="", *, binaries=None):
-        """Make a server and start it."""
-        self = cls(binaries=binaries)
+    def install(self):
         options = [
             "--no-sync",
             "--auth=trust",
             "--username=postgres",
             "--encoding=utf8",
         ]
-        with closed_if_it_fails(self):
-            run(self.initdb, "-D", self.data, *options, cwd=self.folder.path)
-            self.configure(CONFIGURATION + configuration)
-            self.start()
-            self.execute("CREATE DATABASE optilock")
-        return self
+        run(self.initdb, "-D", self.data, *options, cwd=self.folder.path)
+        self.configure(CONFIGURATION + self.configuration)
 
     def new_standby(self, configuration=""):
         """Make a server that follows this one, and start it."""
@@ -87,28 +82,9 @@ class PostgreSQL:
         with (self.data / "postgresql.conf").open("a") as file:
             file.write(configuration)
 
-    def start(self):
-        command = [self.postgres, "-D", self.data, "-p", self.port]
-        self.process = Process(command, cwd=self.folder.path, end=signal.SIGINT)
-        self.process.wait_until(self.answers)
-
-    def answers(self):
-        try:
-            self.execute("SELECT 1")
-        except psycopg.OperationalError:
-            return False
-        return True
-
-    def stop(self):
-        self.process.stop()
-
-    def kill(self):
-        """End it as a power cut would."""
-        self.process.kill()
-
-    def restart(self):
-        self.stop()
-        self.start()
+    @property
+    def command(self):
+        return [self.postgres, "-D", self.data, "-p", self.port]
 
     def promote(self):
         """Let a standby take over."""
@@ -152,11 +128,6 @@ class PostgreSQL:
             "USER": "postgres",
             "NAME": "optilock",
         }
-
-    def close(self):
-        if self.process is not None:
-            self.stop()
-        self.folder.remove()
 
 
 class PgBouncer:

@@ -84,6 +84,59 @@ def _as_nobody(*options):
     return ["setpriv", *who, *options]
 
 
+class Server:
+    """A database server in a folder of its own, with a database ``optilock``."""
+
+    #: What is raised as long as it doesn't answer.
+    unreachable = ()
+    #: The signal that tells it to stop at once, but tidily.
+    end = signal.SIGTERM
+
+    def __init__(self):
+        self.folder = Folder()
+        self.data = self.folder.path / "data"
+        [self.port] = free_ports(1)
+        self.process = None
+
+    @classmethod
+    def new(cls, *args, **kwargs):
+        """Make a server and start it."""
+        self = cls(*args, **kwargs)
+        with closed_if_it_fails(self):
+            self.install()
+            self.start()
+            self.execute("CREATE DATABASE optilock")
+        return self
+
+    def start(self, *options):
+        command = [*self.command, *options]
+        self.process = Process(command, cwd=self.folder.path, end=self.end)
+        self.process.wait_until(self.answers)
+
+    def answers(self):
+        try:
+            self.execute("SELECT 1")
+        except self.unreachable:
+            return False
+        return True
+
+    def stop(self):
+        self.process.stop()
+
+    def kill(self):
+        """End it as a power cut would."""
+        self.process.kill()
+
+    def restart(self):
+        self.stop()
+        self.start()
+
+    def close(self):
+        if self.process is not None:
+            self.stop()
+        self.folder.remove()
+
+
 def run(*command, cwd):
     """Run a program to its end; what it said is told if it fails."""
     done = subprocess.run(  # noqa: S603 -- the tests' own commands

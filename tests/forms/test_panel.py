@@ -20,8 +20,8 @@ from optilock import panel
 from optilock.conflicts import Conflict
 from optilock.differences import BoundedMatcher, Budget, unified
 from optilock.forms import VersionedModelForm
-from optilock.panel import Author, as_text, isolate, mark, tell_who
-from optilock.panel.marking import LONG, MANY_LETTERS, MANY_WORDS
+from optilock.panel import Author, as_text, isolate, tell_who
+from optilock.panel.marking import LONG, MANY_LETTERS, MANY_WORDS, mark
 
 
 def plain(html, without):
@@ -82,8 +82,8 @@ def test_punctuation_is_no_part_of_a_word(start, end, marked):
 def test_sentences_that_come_again_are_marked_like_others():
     start = "Please bring two people. " * 40
     end = start + "And a rope."
-    assert "<ins>And a rope.</ins>" in panel.mark(start, end)
-    assert "<ins>four</ins>" in panel.mark(start, end.replace("two", "four", 1))
+    assert "<ins>And a rope.</ins>" in mark(start, end)
+    assert "<ins>four</ins>" in mark(start, end.replace("two", "four", 1))
 
 
 def test_another_text_is_not_marked():

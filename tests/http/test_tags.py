@@ -166,7 +166,7 @@ def test_a_read_of_a_tag_that_is_no_version_is_compared_as_a_whole(sent, status)
     request = RequestFactory().get(
         "/", headers={"If-Match": f'"{sent}"', "If-None-Match": '"v1"'}
     )
-    tag = ETag.parse('"v1"')
+    tag = ETag("v1")
     if status == 412:
         with pytest.raises(PreconditionFailed):
             not_modified(request, tag)
@@ -184,10 +184,3 @@ def test_a_version_that_was_not_loaded_has_no_tag():
     ConcurrentModel.objects.create(name="one")
     with pytest.raises(ValueError, match="was not loaded"):
         etag_of(ConcurrentModel.objects.only("name").get())
-
-
-def test_a_single_tag_is_parsed():
-    assert ETag.parse('W/"7"') == ETag("7", weak=True)
-    for wrong in ["*", '"6","7"', "7"]:
-        with pytest.raises(MalformedPrecondition):
-            ETag.parse(wrong)

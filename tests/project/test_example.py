@@ -47,9 +47,8 @@ def committed(django_db_setup, django_db_blocker):
     """Real commits, without the flush of all tables that would follow each test."""
     with django_db_blocker.unblock():
         yield
-        for app in "shop", "unlocked":
-            for model in apps.get_app_config(app).get_models():
-                model.objects.all().delete()
+        for model in apps.get_app_config("shop").get_models():
+            model.objects.all().delete()
 
 
 @pytest.fixture
@@ -447,7 +446,7 @@ def test_check_has_nothing_to_say(ready):
 
 
 def test_the_migrations_are_complete(db):
-    call_command("makemigrations", "shop", "unlocked", check=True, dry_run=True)
+    call_command("makemigrations", "shop", check=True, dry_run=True)
 
 
 @on_sqlite
@@ -543,7 +542,9 @@ def test_an_interrupted_demo_leaves_nothing_behind(ready, tmp_path, scratch):
     assert (code, err) == (130, "")
     assert "Interrupted" in out
     assert not list(scratch.glob("optilock-demo-*"))
-    assert list(tmp_path.iterdir()) == [scratch]
+    # Django 6.1's checks connect to the usual database, and so make its file.
+    left = {path.name for path in tmp_path.iterdir()} - {"ready.sqlite3"}
+    assert left == {"scratch"}
 
 
 @pytest.mark.parametrize(

@@ -292,6 +292,13 @@ def test_an_unsaved_related_object_is_refused_as_in_django():
         Book.objects.bulk_update([book], ["author"])
 
 
+def test_an_unsaved_related_object_does_not_matter_if_it_is_not_written():
+    book = BookFactory()
+    book.author = Author(name="new")
+    assert Book.objects.bulk_update([book], ["version"]) == 1
+    assert book.version == 2
+
+
 def test_a_generated_field_is_left_to_the_database():
     row = Computed.objects.create(name="a")
     row.name = "b"

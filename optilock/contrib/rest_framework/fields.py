@@ -6,6 +6,7 @@ from django.db.models import Model
 from rest_framework import serializers
 from rest_framework.fields import SkipField, empty
 
+from optilock.contrib.rest_framework.state import RequestState
 from optilock.http.errors import VersionMismatch
 from optilock.http.preconditions import Preconditions, pin
 from optilock.http.tags import etag_of, field_of
@@ -35,7 +36,8 @@ class VersionField(serializers.IntegerField):
         root, serializer = self.root, self.parent
         if root.instance is None:
             raise SkipField  # there is no row yet
-        if getattr(self.context.get("view"), "_optilock_is_replaying", False):
+        state = getattr(self.context.get("view"), "_optilock", None)
+        if isinstance(state, RequestState) and state.is_replaying:
             raise SkipField  # it is known not to be the current one
         if data is empty:
             may_be_left_out = self._is_in_header if serializer is root else self._is_new

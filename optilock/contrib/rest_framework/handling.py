@@ -55,7 +55,7 @@ def handle(
     **kwargs: object,
 ) -> Response:
     """Call the handler of a request that may write."""
-    view._optilock_is_checked = "HTTP_IF_MATCH" not in request.META
+    view._optilock.is_checked = "HTTP_IF_MATCH" not in request.META
     if request.method == "POST" and _is_create(view, handler):
         refuse_media_type(request)
         check_collection(view)
@@ -63,7 +63,7 @@ def handle(
     def attempt() -> Response:
         with _transaction(view, handler):
             response = handler(request, *args, **kwargs)
-            if not view._optilock_is_checked and not all_noted(request):
+            if not view._optilock.is_checked and not all_noted(request):
                 raise ImproperlyConfigured(
                     f"{type(view).__name__} has answered a request without looking "
                     f"at its If-Match. Get the object with self.get_object(), and "
@@ -143,7 +143,7 @@ def hold_for_delete(instance: Model) -> None:
 
 def check_collection(view: ConditionalMixin) -> None:
     """Compare with the collection that the request is sent to."""
-    view._optilock_is_checked = True
+    view._optilock.is_checked = True
     preconditions = Preconditions.of(view.request)
     if preconditions.if_match is None and preconditions.if_none_match is None:
         return
@@ -152,9 +152,7 @@ def check_collection(view: ConditionalMixin) -> None:
 
 
 def tag_of_list(
-    view: ConditionalMixin,
-    queryset: QuerySet[Model],
-    page: Sequence[Model] | None,
+    view: ConditionalMixin, queryset: QuerySet[Model], page: Sequence[Model] | None
 ) -> ETag | None:
     """Return the tag of a list: of its rows, and of what a paginator puts around."""
     tag = view.get_list_etag(queryset if page is None else page)
@@ -174,7 +172,7 @@ def _transaction(
 ) -> AbstractContextManager[None]:
     handlers = [handler, *_defined(type(view), _HANDLERS)]
     is_plain = all(map(_is_of_framework, handlers)) and view._optilock_performs()
-    view._optilock_is_plain = is_plain
+    view._optilock.is_plain = is_plain
     if is_plain:
         return nullcontext()
     using = router.db_for_write(model_of(view))
@@ -227,7 +225,7 @@ def _is_one_update(
     # What stands behind the mixin may write other rows beside this one.
     behind = _defined(type(view), ("perform_update",))
     return (
-        view._optilock_is_plain
+        view._optilock.is_plain
         and all(map(_is_of_framework, behind))
         and not view.claims_first
         and kind.save is BaseSerializer.save

@@ -12,7 +12,7 @@ from rest_framework import serializers
 from rest_framework.fields import empty
 
 from optilock.contrib.rest_framework.fields import VersionField
-from optilock.exceptions import RecordModifiedError
+from optilock.exceptions import RecordModifiedError, error_of
 from optilock.http.errors import VersionMismatch
 
 __all__ = ["VersionedListSerializer"]
@@ -132,7 +132,8 @@ class VersionedListSerializer(serializers.ListSerializer):
                     raise
                 refused.append(error)  # go on: the client is told of all
         if refused:
-            raise _all_of(refused)
+            rows_refused = [row for error in refused for row in error.conflicts]
+            raise error_of(rows_refused) from refused[0]
         return [rows[pk] for pk, _ in items]
 
 
@@ -141,18 +142,3 @@ def _validated(field: serializers.Field, data: dict[str, object]) -> object:
         return field.run_validation(data.get(field.field_name, empty))
     except serializers.ValidationError as error:
         raise serializers.ValidationError({field.field_name: error.detail}) from error
-
-
-def _all_of(refused: list[RecordModifiedError]) -> RecordModifiedError:
-    """Return one error for several rows."""
-    present = [error for error in refused if error.current_version is not None]
-    first = (present or refused)[0]
-    if len(refused) == 1:
-        return first
-    return type(first)(
-        instance=first.instance,
-        using=first.using,
-        expected_version=first.expected_version,
-        current_version=first.current_version,
-        conflicts=[row for error in refused for row in error.conflicts],
-    )

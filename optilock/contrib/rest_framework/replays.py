@@ -34,14 +34,14 @@ def replayed(
     if request.method != "PUT" or error.slug not in ("stale", "conflict") or not noted:
         return None
     instance = noted[-1].instance
-    view._optilock_is_replaying = True
+    view._optilock.is_replaying = True
     serializer = view.get_serializer(instance, data=request.data)
     if not serializer.is_valid() or not isinstance(serializer.validated_data, dict):
         return None
     values = serializer.validated_data
     if not values or not all(_is_stored(instance, *item) for item in values.items()):
         return None
-    view._optilock_result = instance
+    view._optilock.result = instance
     return Response(serializer.data)
 
 

@@ -27,7 +27,7 @@ def shown_by_get(view: ConditionalMixin, row: Model) -> object:
     is_routed = "get" in getattr(view, "action_map", {"get": None})
     if not is_routed or not hasattr(view, "get"):
         return None
-    view._optilock_is_showing, view._optilock_found = True, None
+    view._optilock.is_showing, view._optilock.found = True, None
     try:
         with override_method(view, view.request, "GET") as request:
             view.check_permissions(request)
@@ -35,8 +35,8 @@ def shown_by_get(view: ConditionalMixin, row: Model) -> object:
     except (exceptions.APIException, PermissionDenied, Http404, DatabaseError):
         return None
     finally:
-        view._optilock_is_showing = False
-    found = view._optilock_found
+        view._optilock.is_showing = False
+    found = view._optilock.found
     if found is None:
         return None
     field = field_of(row)

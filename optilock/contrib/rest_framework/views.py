@@ -27,6 +27,7 @@ from optilock.contrib.rest_framework.handling import (
     transaction_of_update,
 )
 from optilock.contrib.rest_framework.showing import shown_by_get
+from optilock.contrib.rest_framework.state import RequestState
 from optilock.http.preconditions import Preconditions, check_preconditions, is_safe
 from optilock.http.refusals import refusal_of
 from optilock.http.tags import ETag, etag_of
@@ -80,23 +81,9 @@ class ConditionalMixin(_View):
     claims_first: ClassVar[bool] = False
     answer_replays: ClassVar[bool] = False
 
-    #: Whether the row is read for an answer that refuses a request.
-    _optilock_is_showing = False
-    #: Whether a GET that the client needn't be answered ends in get_object().
-    _optilock_ends_if_fresh = False
-    #: Whether the GET is of a list.
-    _optilock_is_listing = False
-    #: Whether what is sent is only compared with the row.
-    _optilock_is_replaying = False
-    #: Whether only the framework's own handlers write.
-    _optilock_is_plain = False
-    #: Whether the preconditions were about a collection, and are true.
-    _optilock_is_checked = False
-    #: What the answer is a representation of.
-    _optilock_result: object = None
-    _optilock_found: Any = None
-    #: The tag of the answer, if it isn't a row's.
-    _optilock_tag: ETag | None = None
+    def __init__(self, **kwargs: object) -> None:
+        super().__init__(**kwargs)
+        self._optilock = RequestState()
 
     def get_etag_variant(self, instance: Any) -> str | None:
         """Return what the representation depends on besides the row.
@@ -145,7 +132,7 @@ class ConditionalMixin(_View):
     def filter_queryset(self, queryset: Any) -> Any:
         queryset = super().filter_queryset(queryset)
         is_rows = isinstance(queryset, QuerySet)
-        is_showing = self._optilock_is_showing
+        is_showing = self._optilock.is_showing
         if not is_rows or (is_safe(self.request.method) and not is_showing):
             return queryset
         if not (router.routers or is_showing):
@@ -157,16 +144,16 @@ class ConditionalMixin(_View):
 
     def get_object(self) -> Any:
         instance = super().get_object()
-        self._optilock_found = instance
-        # The metadata and the browsable API look at objects in the name of other
-        # requests than the one that was sent.
+        self._optilock.found = instance
+        # The metadata and the browsable API look at objects on behalf of requests
+        # other than the one that was sent.
         if (
-            self._optilock_is_showing
+            self._optilock.is_showing
             or self.request.method != self.request._request.method
         ):
             return instance
         self._optilock_check(instance)
-        if self._optilock_ends_if_fresh:
+        if self._optilock.ends_if_fresh:
             preconditions = Preconditions.of(self.request)
             if preconditions.if_none_match is not None and preconditions.is_fresh(
                 self.get_etag(instance)
@@ -194,8 +181,8 @@ class ConditionalMixin(_View):
 
     def paginate_queryset(self, queryset: Any) -> Any:
         page = super().paginate_queryset(queryset)
-        if self._optilock_is_listing:
-            tag = self._optilock_tag = tag_of_list(self, queryset, page)
+        if self._optilock.is_listing:
+            tag = self._optilock.tag = tag_of_list(self, queryset, page)
             preconditions = Preconditions.of(self.request)
             preconditions.check_tag(tag)
             if tag is not None and preconditions.is_fresh(tag):
@@ -221,7 +208,7 @@ class ConditionalMixin(_View):
     def perform_create(self, serializer: BaseSerializer) -> None:
         with transaction_of(self, None):
             super().perform_create(serializer)
-        self._optilock_result = serializer.instance
+        self._optilock.result = serializer.instance
 
     def perform_update(self, serializer: BaseSerializer) -> None:
         # A plain GenericAPIView, as for a list of changes, has no such method.
@@ -230,7 +217,7 @@ class ConditionalMixin(_View):
         self._optilock_write(
             serializer.instance, write, transaction_of_update(self, serializer)
         )
-        self._optilock_result = serializer.instance
+        self._optilock.result = serializer.instance
 
     def perform_destroy(self, instance: Any) -> None:
         destroy = super().perform_destroy
@@ -258,24 +245,24 @@ class ConditionalMixin(_View):
             write()
 
     def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        self._optilock_is_listing = not self._optilock_is_showing
+        self._optilock.is_listing = not self._optilock.is_showing
         try:
             return super().list(request, *args, **kwargs)
         except _FreshError:
             return Response(status=304)
         finally:
-            self._optilock_is_listing = False
+            self._optilock.is_listing = False
 
     def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        self._optilock_ends_if_fresh = not self._optilock_is_showing
+        self._optilock.ends_if_fresh = not self._optilock.is_showing
         try:
             response = super().retrieve(request, *args, **kwargs)
         except _FreshError:
             response = Response(status=304)
         finally:
-            self._optilock_ends_if_fresh = False
-        if not self._optilock_is_showing:
-            self._optilock_result = self._optilock_found
+            self._optilock.ends_if_fresh = False
+        if not self._optilock.is_showing:
+            self._optilock.result = self._optilock.found
         return response
 
     # --- the answer ----------------------------------------------------------
@@ -293,7 +280,7 @@ class ConditionalMixin(_View):
         self, request: Request, response: Response, *args: object, **kwargs: object
     ) -> Response:
         response = super().finalize_response(request, response, *args, **kwargs)
-        result, tag = self._optilock_result, self._optilock_tag
+        result, tag = self._optilock.result, self._optilock.tag
         if getattr(response, "exception", False) or (result is None and tag is None):
             return response
         if hasattr(result, "_state") and (self.etag_on_put or request.method != "PUT"):

@@ -8,46 +8,128 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
-    dependencies = [
-        migrations.swappable_dependency(settings.AUTH_USER_MODEL),
-    ]
+    dependencies = [migrations.swappable_dependency(settings.AUTH_USER_MODEL)]
 
     operations = [
         migrations.CreateModel(
-            name='EditConflict',
+            name="EditConflict",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('when', models.DateTimeField(db_index=True, default=django.utils.timezone.now, verbose_name='when')),
-                ('model', models.CharField(max_length=200, verbose_name='model')),
-                ('object_id', models.CharField(max_length=255, verbose_name='object')),
-                ('found_in', models.CharField(choices=[('form', 'form'), ('formset', 'rows of a form'), ('list', 'list'), ('action', 'action'), ('delete', 'deletion')], max_length=10, verbose_name='found in')),
-                ('colliding', models.JSONField(default=list, verbose_name='changed by both')),
-                ('merged', models.JSONField(default=list, verbose_name='merged')),
-                ('values', models.JSONField(editable=False, encoder=django.core.serializers.json.DjangoJSONEncoder, null=True, verbose_name='values')),
-                ('author', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL, verbose_name='who was faster')),
-                ('user', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL, verbose_name='who was slower')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True,
+                        primary_key=True,
+                        serialize=False,
+                        verbose_name="ID",
+                    ),
+                ),
+                (
+                    "when",
+                    models.DateTimeField(
+                        db_index=True,
+                        default=django.utils.timezone.now,
+                        verbose_name="when",
+                    ),
+                ),
+                ("model", models.CharField(max_length=200, verbose_name="model")),
+                ("object_id", models.CharField(max_length=255, verbose_name="object")),
+                (
+                    "found_in",
+                    models.CharField(
+                        choices=[
+                            ("form", "form"),
+                            ("formset", "rows of a form"),
+                            ("list", "list"),
+                            ("action", "action"),
+                            ("delete", "deletion"),
+                        ],
+                        max_length=10,
+                        verbose_name="found in",
+                    ),
+                ),
+                (
+                    "colliding",
+                    models.JSONField(default=list, verbose_name="changed by both"),
+                ),
+                ("merged", models.JSONField(default=list, verbose_name="merged")),
+                (
+                    "values",
+                    models.JSONField(
+                        editable=False,
+                        encoder=django.core.serializers.json.DjangoJSONEncoder,
+                        null=True,
+                        verbose_name="values",
+                    ),
+                ),
+                (
+                    "author",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                        verbose_name="who was faster",
+                    ),
+                ),
+                (
+                    "user",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                        verbose_name="who was slower",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'edit conflict',
-                'verbose_name_plural': 'edit conflicts',
+                "verbose_name": "edit conflict",
+                "verbose_name_plural": "edit conflicts",
             },
         ),
         migrations.CreateModel(
-            name='Notice',
+            name="Notice",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('when', models.DateTimeField(db_index=True, default=django.utils.timezone.now, verbose_name='when')),
-                ('model', models.CharField(max_length=200, verbose_name='model')),
-                ('object_id', models.CharField(max_length=255, verbose_name='object')),
-                ('fields', models.JSONField(default=list)),
-                ('by', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('user', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to=settings.AUTH_USER_MODEL)),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True,
+                        primary_key=True,
+                        serialize=False,
+                        verbose_name="ID",
+                    ),
+                ),
+                (
+                    "when",
+                    models.DateTimeField(
+                        db_index=True,
+                        default=django.utils.timezone.now,
+                        verbose_name="when",
+                    ),
+                ),
+                ("model", models.CharField(max_length=200, verbose_name="model")),
+                ("object_id", models.CharField(max_length=255, verbose_name="object")),
+                ("fields", models.JSONField(default=list)),
+                (
+                    "by",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "user",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
-            options={
-                'abstract': False,
-            },
+            options={"abstract": False},
         ),
     ]

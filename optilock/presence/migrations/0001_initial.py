@@ -44,7 +44,7 @@ class Migration(migrations.Migration):
                         fields=("model", "key", "user", "since"),
                         name="optilock_presence_page",
                     )
-                ],
+                ]
             },
-        ),
+        )
     ]
