@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from django.contrib.auth.models import Group
 from django.db import transaction
 from pages import Page, admin_url
 from testapp.models import Order
 
 from contracts.packages import NAME
 from optilock import RecordModifiedError
+from optilock.admin.authors import NOBODY, find_author
 
 pytestmark = pytest.mark.django_db
 
@@ -154,3 +156,37 @@ def test_revert_in_code_brings_no_old_number_back(order):
     holder.note = "stale"
     with pytest.raises(RecordModifiedError), transaction.atomic():
         holder.save()
+
+
+def test_a_revision_that_cannot_be_put_back_changes_no_version(pages, order, ann):
+    pages[0].save(note="first")
+    version = Order.objects.get().version
+    assert not open_revision(ann, order, 0).save(amount="many").redirects
+    assert Order.objects.get().version == version
+
+
+def test_what_has_no_version_is_put_back_along_with_an_order(order, ann):
+    import reversion
+
+    reversion.register(Group)
+    try:
+        with reversion.create_revision():
+            group = Group.objects.create(name="recorded")
+            order.note = "recorded"
+            order.save()  # 2
+        group.name = "later"
+        group.save()
+        assert open_revision(ann, order, 0).save().redirects
+    finally:
+        reversion.unregister(Group)
+    group.refresh_from_db()
+    assert group.name == "recorded"
+    order.refresh_from_db()
+    assert (order.note, order.version) == ("recorded", 4)
+
+
+def test_of_what_is_not_recorded_nobody_is_said_to_be_the_author(account, ann, rf):
+    account.save()
+    request = rf.get("/")
+    request.user = ann
+    assert find_author(request, account, 0) == NOBODY

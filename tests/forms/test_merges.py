@@ -169,6 +169,21 @@ def test_what_an_earlier_page_has_merged_is_told_when_it_is_saved(order, colours
     assert news(form) == ["Merged: your changes and those of bob are in Note and Tags."]
 
 
+def test_what_an_earlier_page_has_merged_can_collide_with_what_is_saved_since(order):
+    form = collide(order, THEIRS, MINE, amount="a lot")
+    Order.objects.update(note=THEIRS.replace("One.", "One, as they say."))
+    form = send(order, values(form), amount="10")
+    assert not form.is_valid()
+    assert form.conflict.undecided == ["note"]
+
+
+def test_what_they_take_back_after_it_was_merged_is_taken_back(order):
+    form = collide(order, THEIRS, MINE, amount="a lot")
+    Order.objects.update(note=OLD)
+    form = send(order, values(form), amount="10")
+    assert save(form).note == MINE
+
+
 @pytest.fixture
 def overlapping(order):
     """The second paragraph is changed by both; of the others each by one."""
