@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from django.apps import apps
 from django.db.migrations.state import ModelState
+from pages import Page
 
 from contracts.packages import CHOSEN, NAME
 from optilock import RecordModifiedError
@@ -86,6 +87,13 @@ def test_a_node_that_gets_a_child_can_be_saved():
 
 def test_a_node_can_be_deleted_with_what_is_below_it():
     get("prose").delete()
+    assert_tree(verse=None)
+
+
+def test_a_node_is_deleted_in_the_admin_together_with_one_below_it(ann):
+    page, chosen = Page.list(ann, Genre), [get("prose").pk, get("ode").pk]
+    confirm = page.post(action="delete_selected", index="0", _selected_action=chosen)
+    assert confirm.save(button="post").redirects
     assert_tree(verse=None)
 
 
