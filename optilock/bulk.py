@@ -160,13 +160,15 @@ def conflict(
     first = next(
         (row for row in conflicts if row.current_version is not None), conflicts[0]
     )
-    return error_for(
+    error = error_for(
         instance=first.instance,
         using=using,
         expected_version=first.expected_version,
         current_version=first.current_version,
         conflicts=conflicts,
     )
+    error._optilock_of_many = len(objs) > 1
+    return error
 
 
 def _versions_now(

@@ -120,6 +120,8 @@ class RecordModifiedError(DatabaseError):
         self.conflicts = tuple(conflicts) or (
             RowConflict(instance, using, expected_version, current_version, row),
         )
+        #: Whether several objects were to be written, however many were refused.
+        self._optilock_of_many = len(self.conflicts) > 1
         super().__init__(
             self._message() if len(self.conflicts) == 1 else self._bulk_message()
         )

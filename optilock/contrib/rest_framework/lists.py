@@ -147,12 +147,12 @@ def _all_of(refused: list[RecordModifiedError]) -> RecordModifiedError:
     """Return one error for several rows."""
     present = [error for error in refused if error.current_version is not None]
     first = (present or refused)[0]
-    if len(refused) == 1:
-        return first
-    return type(first)(
+    error = type(first)(
         instance=first.instance,
         using=first.using,
         expected_version=first.expected_version,
         current_version=first.current_version,
         conflicts=[row for error in refused for row in error.conflicts],
     )
+    error._optilock_of_many = True  # and so it names the row, if it is one
+    return error
