@@ -196,10 +196,11 @@ class VersionedQuerySet(DeferringQuerySet[_M_co]):
                 vars(obj._state).update(state)
                 rollback.put(obj, version.attname, number)
             raise
+        connection = connections[self.db]
         for obj, (state, _) in zip(objs, before, strict=True):
             _note_inserted(
                 obj,
-                self.db,
+                connection,
                 state,
                 version,
                 is_ignoring=bool(kwargs.get("ignore_conflicts")),
@@ -255,6 +256,8 @@ class VersionedQuerySet(DeferringQuerySet[_M_co]):
 
 
 if TYPE_CHECKING:
+    from django.db.backends.base.base import BaseDatabaseWrapper
+
     #: Of a manager.
     Deconstructed = tuple[
         bool,
@@ -312,7 +315,7 @@ class VersionedManager(RelationsMixin, _ManagerBase[_M_co]):
 
 def _note_inserted(
     obj: models.Model,
-    using: str,
+    connection: BaseDatabaseWrapper,
     before: dict[str, object],
     version: IntegerVersionField,
     *,
@@ -323,23 +326,24 @@ def _note_inserted(
 
     Args:
         obj: what was inserted.
-        using: the alias of the database.
+        connection: that to its database.
         before: what its state held before.
         version: the model's version field.
         is_ignoring: whether there may have been a row already.
         is_updating: the same, and what is known of it is noted.
     """
-    state = obj._state
-    for name in ("adding", "db"):
-        old, new = before.get(name, rollback.ABSENT), getattr(state, name)
-        rollback.remember(connections[using], state, name, old, new)
+    state, log = obj._state, rollback.log_of(connection)
+    if log is not None:
+        for name in ("adding", "db"):
+            old, new = before.get(name, rollback.ABSENT), getattr(state, name)
+            log.append(state, name, old, new)
     if not obj._is_pk_set():  # type: ignore[attr-defined]  # not in the stubs
         return  # a database that doesn't tell the keys
     if not (is_ignoring or is_updating) and loaded.recall(obj) is not None:
         values = vars(obj)
         loaded.note(
             obj,
-            using,
+            connection.alias,
             {
                 field.attname: loaded.UNKNOWN
                 if field.generated
@@ -348,6 +352,6 @@ def _note_inserted(
             },
         )
     else:
-        keys.note_key(obj, using)
+        keys.note_key(obj, connection.alias)
     if is_ignoring:
         vars(obj).pop(version.attname, None)
