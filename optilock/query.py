@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -13,7 +14,7 @@ from optilock import attempts, bulk, fast_read, keys, loaded, rollback
 from optilock.deferring import DeferringQuerySet
 from optilock.expressions import NextVersion
 from optilock.fields import IntegerVersionField
-from optilock.lost_transactions import one_statement
+from optilock.lost_transactions import saying_if_unknown
 from optilock.relations import RelationsMixin
 from optilock.rows import own_field, version_field
 from optilock.upserts import upsert
@@ -86,9 +87,9 @@ class VersionedQuerySet(DeferringQuerySet[_M_co]):
             if self.model._meta.parents:
                 # Several tables, a statement for each: between them nobody may save
                 # on the strength of a version that is about to change.
-                with transaction.atomic(using=self.db, savepoint=False):
+                with _block_of_several(self.db):
                     return super().update(**kwargs)
-        with one_statement(self.db, f"update() of {self.model._meta.label}"):
+        with saying_if_unknown(self.db, f"update() of {self.model._meta.label}"):
             return super().update(**kwargs)
 
     update.alters_data = True  # type: ignore[attr-defined]
@@ -220,7 +221,7 @@ class VersionedQuerySet(DeferringQuerySet[_M_co]):
             insert = partial(upsert, insert, version)
         # Django 6.1 sends it without a block, if it is the only one.
         using = kwargs.get("using") or self.db
-        with one_statement(using, f"the insert of {self.model._meta.label}"):
+        with saying_if_unknown(using, f"the insert of {self.model._meta.label}"):
             return insert(objs, *args, **kwargs)
 
     _insert.alters_data = True  # type: ignore[attr-defined]
@@ -311,6 +312,26 @@ class VersionedManager(RelationsMixin, _ManagerBase[_M_co]):
         return True
 
     __hash__ = models.Manager.__hash__
+
+
+@contextmanager
+def _block_of_several(using: str) -> Iterator[None]:
+    """Open a block for several statements, which ends another only as Django would.
+
+    If Django refuses an argument, nothing was sent, and the caller's block goes on.
+    """
+    connection, goes_on = connections[using], False
+    try:
+        with transaction.atomic(using=using, savepoint=False):
+            try:
+                yield
+            except BaseException:
+                goes_on = not connection.needs_rollback  # which Django has left alone
+                raise
+    except BaseException:
+        if goes_on and connection.in_atomic_block:
+            connection.needs_rollback = False
+        raise
 
 
 def _note_inserted(
