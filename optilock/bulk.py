@@ -168,7 +168,7 @@ def conflict(
         for key, row in all_rows
         if row.current_version != row.expected_version or key in outside
     ] or [row for _, row in all_rows]
-    return error_of(conflicts)
+    return error_of(conflicts, is_of_many=len(objs) > 1)
 
 
 def _versions_now(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
@@ -22,16 +24,42 @@ from optilock.unlocking import is_unlocked, seize
 if TYPE_CHECKING:
     from optilock.fields import IntegerVersionField
 
-__all__ = ["Deleted", "delete_checked", "is_djangos"]
+    #: The alias of its database, the table of its version, and its key there.
+    _Row = tuple[str, type[models.Model], object]
+
+__all__ = ["Deleted", "delete_checked", "deleting_locked", "is_djangos"]
 
 #: How many rows were deleted, in all and of each model.
 Deleted = tuple[int, dict[str, int]]
+
+#: Rows that are locked until the transaction ends.
+_LOCKED: ContextVar[frozenset[_Row]] = ContextVar(
+    "optilock_locked", default=frozenset()
+)
 
 
 def is_djangos(method: Callable[..., object]) -> bool:
     """Tell whether this is ``delete()`` or ``adelete()`` as Django has it."""
     djangos = (models.Model.delete, models.Model.adelete)
     return method.__func__ in djangos  # type: ignore[attr-defined]  # it is bound
+
+
+@contextmanager
+def deleting_locked(
+    rows: Iterable[models.Model], field: IntegerVersionField, using: str
+) -> Iterator[None]:
+    """Let it be no error in this block to delete one of these rows twice.
+
+    They were locked before, in the transaction that goes on: one that is gone was
+    deleted here, along with another. Nobody else can have done it.
+    """
+    table = field.model
+    locked = [(using, table, row._get_pk_val(table._meta)) for row in rows]
+    token = _LOCKED.set(_LOCKED.get().union(locked))
+    try:
+        yield
+    finally:
+        _LOCKED.reset(token)
 
 
 def delete_checked(
@@ -56,6 +84,7 @@ def delete_checked(
     """
     expected = field.expected(instance)
     pk = instance._get_pk_val(field.model._meta)
+    missing_ok = missing_ok or (using, field.model, pk) in _LOCKED.get()
     refuse = partial(
         _refusal, instance, field, using, pk, expected, missing_ok=missing_ok
     )

@@ -44,7 +44,7 @@ def require_known_django(model: type) -> None:
     """
     for name, arguments in _KNOWN_ARGUMENTS.items():
         method = getattr(model, name, None)
-        if method is None or not arguments <= {*inspect.signature(method).parameters}:
+        if method is None or not arguments <= _arguments(method):
             raise ImproperlyConfigured(
                 f"Django {django.__version__} has no Model.{name}() that takes "
                 f"{', '.join(sorted(arguments))}, so optilock can't lock anything. Use "
@@ -63,6 +63,11 @@ def not_called(method: str, fact: str) -> RuntimeError:
         f"{fact}: Django {django.__version__} doesn't call {method} as it did. Use a "
         f"Django that optilock knows, or a newer optilock."
     )
+
+
+@lru_cache(maxsize=64)
+def _arguments(method: Callable[..., object]) -> frozenset[str]:
+    return frozenset(inspect.signature(method).parameters)
 
 
 @lru_cache(maxsize=64)

@@ -121,6 +121,8 @@ class RecordModifiedError(DatabaseError):
         self.conflicts = tuple(conflicts) or (
             RowConflict(instance, using, expected_version, current_version, row),
         )
+        #: Whether several objects were to be written, however many were refused.
+        self._optilock_of_many = len(self.conflicts) > 1
         super().__init__(
             self._message() if len(self.conflicts) == 1 else self._bulk_message()
         )
@@ -234,18 +236,28 @@ def error_for(
     return kind(current_version=current_version, **arguments)
 
 
-def error_of(conflicts: Sequence[RowConflict]) -> RecordModifiedError:
-    """Return one error for several rows. It speaks of one that is there, if one is."""
+def error_of(
+    conflicts: Sequence[RowConflict], *, is_of_many: bool
+) -> RecordModifiedError:
+    """Return one error for several rows. It speaks of one that is there, if one is.
+
+    Args:
+        conflicts: what is to be told, of one row or more.
+        is_of_many: whether the write was about several rows: then a client is told
+            which, also if it is one.
+    """
     first = next(
         (row for row in conflicts if row.current_version is not None), conflicts[0]
     )
-    return error_for(
+    error = error_for(
         instance=first.instance,
         using=first.using,
         expected_version=first.expected_version,
         current_version=first.current_version,
         conflicts=conflicts,
     )
+    error._optilock_of_many = is_of_many
+    return error
 
 
 def refusal(

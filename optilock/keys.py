@@ -235,7 +235,9 @@ def note_loaded_key(instance: models.Model) -> None:
 def note_inserting(instance: models.Model) -> None:
     """Remember the key under which a new row is about to be inserted."""
     keys = Keys.of(instance)
-    now = keys.now(instance)
+    now: object = keys.now(instance)
+    if now is None:
+        return
     # The database may still have to make it, or a part of it.
     if not any(
         value is None or hasattr(value, "resolve_expression")

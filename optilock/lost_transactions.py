@@ -25,6 +25,7 @@ __all__ = [
     "one_statement",
     "say_if_committed",
     "say_if_unknown",
+    "saying_if_unknown",
     "undo_if_lost",
     "watch_errors",
 ]
@@ -106,9 +107,19 @@ def one_statement(using: str, what: str) -> Iterator[None]:
         using: the alias of the database.
         what: which the answer should be to.
     """
+    marking = transaction.mark_for_rollback_on_error(using=using)
+    with saying_if_unknown(using, what), marking:
+        yield
+
+
+@contextmanager
+def saying_if_unknown(using: str, what: str) -> Iterator[None]:
+    """Do the same where Django itself marks the block.
+
+    It does so only for what was sent: an argument that it refuses ends no block.
+    """
     try:
-        with transaction.mark_for_rollback_on_error(using=using):
-            yield
+        yield
     except DatabaseError as error:
         connection = connections[using]
         if connection.autocommit:  # else the COMMIT is still to come

@@ -348,6 +348,8 @@ def _save_arguments(given: _SaveOptions) -> dict[str, object]:
 def _prepare(sender: type[models.Model], **kwargs: object) -> None:
     class_prepared.disconnect(_prepare, sender=sender)
     put_under_managers(sender, VersionedModel)
+    if sender.save is VersionedModel.save:
+        return
     parameters = inspect.signature(sender.save).parameters.values()
     if not any(p.name == "on_conflict" or p.kind is p.VAR_KEYWORD for p in parameters):
         wrap(sender, "save", _save_by_policy)

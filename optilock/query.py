@@ -14,7 +14,7 @@ from optilock import attempts, bulk, fast_read, keys, loaded, rollback
 from optilock.deferring import DeferringQuerySet
 from optilock.expressions import NextVersion
 from optilock.fields import IntegerVersionField
-from optilock.lost_transactions import one_statement
+from optilock.lost_transactions import saying_if_unknown
 from optilock.relations import RelationsMixin
 from optilock.rows import ModelField, own_field, version_field
 from optilock.upserts import upsert
@@ -87,9 +87,9 @@ class VersionedQuerySet(DeferringQuerySet[_M_co]):
             if self.model._meta.parents:
                 # Several tables, a statement for each: between them nobody may save
                 # on the strength of a version that is about to change.
-                with transaction.atomic(using=self.db, savepoint=False):
+                with _block_of_several(self.db):
                     return super().update(**kwargs)
-        with one_statement(self.db, f"update() of {self.model._meta.label}"):
+        with saying_if_unknown(self.db, f"update() of {self.model._meta.label}"):
             return super().update(**kwargs)
 
     update.alters_data = True  # type: ignore[attr-defined]
@@ -194,10 +194,11 @@ class VersionedQuerySet(DeferringQuerySet[_M_co]):
                 obj._state.adding = True  # a copy, made by setting the pk to None
         with _put_back_if_it_fails(objs, version) as before:
             created = super().bulk_create(objs, **kwargs)
+        connection = connections[self.db]
         for obj, state in zip(objs, before, strict=True):
             _note_inserted(
                 obj,
-                self.db,
+                connection,
                 state,
                 version,
                 is_ignoring=bool(kwargs.get("ignore_conflicts")),
@@ -217,7 +218,7 @@ class VersionedQuerySet(DeferringQuerySet[_M_co]):
             insert = partial(upsert, insert, version)
         # Django 6.1 sends it without a block, if it is the only one.
         using = kwargs.get("using") or self.db
-        with one_statement(using, f"the insert of {self.model._meta.label}"):
+        with saying_if_unknown(using, f"the insert of {self.model._meta.label}"):
             return insert(objs, *args, **kwargs)
 
     _insert.alters_data = True  # type: ignore[attr-defined]
@@ -253,6 +254,8 @@ class VersionedQuerySet(DeferringQuerySet[_M_co]):
 
 
 if TYPE_CHECKING:
+    from django.db.backends.base.base import BaseDatabaseWrapper
+
     #: Of a manager.
     Deconstructed = tuple[
         bool, str | None, str | None, Sequence[object] | None, dict[str, object] | None
@@ -325,9 +328,29 @@ def _put_back_if_it_fails(
         raise
 
 
+@contextmanager
+def _block_of_several(using: str) -> Iterator[None]:
+    """Open a block for several statements, which ends another only as Django would.
+
+    If Django refuses an argument, nothing was sent, and the caller's block goes on.
+    """
+    connection, goes_on = connections[using], False
+    try:
+        with transaction.atomic(using=using, savepoint=False):
+            try:
+                yield
+            except BaseException:
+                goes_on = not connection.needs_rollback  # which Django has left alone
+                raise
+    except BaseException:
+        if goes_on and connection.in_atomic_block:
+            connection.needs_rollback = False
+        raise
+
+
 def _note_inserted(
     obj: models.Model,
-    using: str,
+    connection: BaseDatabaseWrapper,
     before: dict[str, object],
     version: IntegerVersionField,
     *,
@@ -338,23 +361,24 @@ def _note_inserted(
 
     Args:
         obj: what was inserted.
-        using: the alias of the database.
+        connection: that to its database.
         before: what its state held before.
         version: the model's version field.
         is_ignoring: whether there may have been a row already.
         is_updating: the same, and what is known of it is noted.
     """
-    state = obj._state
-    for name in ("adding", "db"):
-        old, new = before.get(name, rollback.ABSENT), getattr(state, name)
-        rollback.remember(connections[using], state, name, old, new)
+    state, log = obj._state, rollback.log_of(connection)
+    if log is not None:
+        for name in ("adding", "db"):
+            old, new = before.get(name, rollback.ABSENT), getattr(state, name)
+            log.append(state, name, old, new)
     if not obj._is_pk_set():  # type: ignore[attr-defined]  # not in the stubs
         return  # a database that doesn't tell the keys
     if not (is_ignoring or is_updating) and loaded.recall(obj) is not None:
         values = vars(obj)
         loaded.note(
             obj,
-            using,
+            connection.alias,
             {
                 field.attname: loaded.UNKNOWN
                 if field.generated
@@ -363,6 +387,6 @@ def _note_inserted(
             },
         )
     else:
-        keys.note_key(obj, using)
+        keys.note_key(obj, connection.alias)
     if is_ignoring:
         vars(obj).pop(version.attname, None)

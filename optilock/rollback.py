@@ -49,6 +49,7 @@ __all__ = [
     "Entry",
     "deletes_as_django",
     "follow",
+    "log_of",
     "put",
     "remember",
     "set_until_rollback",
@@ -86,18 +87,28 @@ def remember(
     If the transaction, or the savepoint that is innermost now, rolls back, the
     attribute becomes ``before`` again, unless somebody has changed it since.
     """
+    log = log_of(connection)
+    if log is not None:
+        log.append(target, name, before, after)
+
+
+def log_of(connection: BaseDatabaseWrapper) -> UndoLog | None:
+    """Return the log of the open transaction, ``None`` if none is open.
+
+    It is good for what one statement has done: the next may end the transaction.
+    """
     if connection.autocommit:
-        return
+        return None
     log: UndoLog | None = vars(connection).get("_optilock_log")
     is_over = connection.vendor == "sqlite" and has_ended(connection)
     if log is not None and (is_over or log.error is not None):
         undo_if_lost(connection, log)
     if is_over:
-        return  # what was just written is committed
+        return None  # what was just written is committed
     if log is None:
         log = connection._optilock_log = UndoLog()  # type: ignore[attr-defined]
         watch_errors(connection)
-    log.append(target, name, before, after)
+    return log
 
 
 def follow(

@@ -121,5 +121,7 @@ class SaveState:
             rollback.remember(connection, instance, name, number, after)
         elif was_adding is not rollback.ABSENT:
             was_adding = True
-        rollback.remember(connection, state, "adding", was_adding, False)
-        rollback.remember(connection, state, "db", kept.get("db"), state.db)
+        log = rollback.log_of(connection)
+        if log is not None:
+            log.append(state, "adding", was_adding, False)
+            log.append(state, "db", kept.get("db"), state.db)

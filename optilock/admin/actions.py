@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import zip_longest
+from typing import TYPE_CHECKING
 
 from django import forms
 from django.contrib import messages
@@ -26,11 +27,15 @@ from optilock.admin.posted import (
     is_for_all,
     read_token,
 )
+from optilock.deleting import deleting_locked
 from optilock.djangos import signature_of
 from optilock.edit_conflicts import EditConflict
 from optilock.forms import tokens
 from optilock.forms.token_field import TOKEN, TokenField
 from optilock.rows import ModelField, lock_rows, version_field
+
+if TYPE_CHECKING:
+    from optilock.fields import IntegerVersionField
 
 __all__ = ["MANY_ROWS", "ActionsMixin"]
 
@@ -95,21 +100,23 @@ class ActionsMixin(VersionedAdminBase):
         run = partial(respond, request)
         prefix = action_prefix(kwargs)
         name = action_name(request, prefix)
+        field = version_field(self.model)
         if (
-            version_field(self.model) is None
+            field is None
             or name not in self._optilock_actions_that_ask
             or not (request.POST.getlist(ACTION_CHECKBOX_NAME) or is_for_all(request))
         ):
             return run(queryset, *args, **kwargs)
         with transaction.atomic(using=router.db_for_write(self.model)):
             return self._optilock_run_action(
-                request, queryset, name, run, *args, **kwargs
+                request, queryset, field, name, run, *args, **kwargs
             )
 
     def _optilock_run_action(
         self,
         request: HttpRequest,
         queryset: models.QuerySet[models.Model],
+        field: IntegerVersionField,
         name: str,
         run: Callable[..., HttpResponse | None],
         *args: object,
@@ -135,7 +142,9 @@ class ActionsMixin(VersionedAdminBase):
             self._optilock_tell_missing(
                 request, {*map(str, pks)} - {str(row.pk) for row in rows}
             )
-        response = run(queryset, *args, **kwargs)
+        # django-mptt's, for one, deletes a node, and then one that went along with it.
+        with deleting_locked(rows, field, using):
+            response = run(queryset, *args, **kwargs)
         context = getattr(response, "context_data", None) or {}
         if name == "delete_selected" and "queryset" in context:
             # Whoever confirms has seen these versions.

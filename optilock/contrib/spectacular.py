@@ -5,7 +5,8 @@ Needs ``drf-spectacular`` (``pip install optilock[spectacular]``).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import wraps
 from typing import TYPE_CHECKING, TypeAlias, cast
 
 from drf_spectacular.extensions import OpenApiSerializerFieldExtension
@@ -115,8 +116,23 @@ class ConditionalSchemaMixin(_AutoSchema):
             return type(serializer)(many=True, partial=self.method == "PATCH")
         return serializer
 
+    def __init_subclass__(cls, **kwargs: object) -> None:
+        # One is made for each `@extend_schema`: what that describes isn't all.
+        super().__init_subclass__(**kwargs)
+        own = vars(cls).get("get_response_serializers")
+        if own is not None:
+            cls.get_response_serializers = _with_others(own)  # type: ignore[method-assign]
+
     def get_response_serializers(self) -> object:
         answers: object = super().get_response_serializers()
+        if self._optilock_subject() == "bulk" and isinstance(
+            answers, serializers.BaseSerializer
+        ):
+            answers = type(answers)(many=True)
+        return self._optilock_add_others(answers)
+
+    def _optilock_add_others(self, answers: object) -> object:
+        """Add the answers that the mixin gives to those that are described."""
         others: dict[_Code, object] = {}
         if self.method != "GET":
             for code in self._optilock_problems():
@@ -128,7 +144,7 @@ class ConditionalSchemaMixin(_AutoSchema):
         if not others:
             return answers
         if not isinstance(answers, dict):
-            answers = self._optilock_answer(answers)
+            answers = {self._optilock_status(): answers}
         described = {*map(_status, answers)}
         return answers | {
             code: other
@@ -136,16 +152,12 @@ class ConditionalSchemaMixin(_AutoSchema):
             if _status(code) not in described
         }
 
-    def _optilock_answer(
-        self, serializer: serializers.BaseSerializer
-    ) -> dict[_Code, object]:
-        """Return the answer to a request that isn't refused."""
+    def _optilock_status(self) -> int:
+        """Return the status of the answer to a request that isn't refused."""
         if self.method == "DELETE":
-            return {204: None}
-        if self._optilock_subject() == "bulk":
-            serializer = type(serializer)(many=True)
+            return 204
         is_create = self.method == "POST" and self._optilock_subject() == "list"
-        return {201 if is_create else 200: serializer}
+        return 201 if is_create else 200
 
     def _optilock_problems(self) -> list[int]:
         """Return the statuses by which a request that may write is refused."""
@@ -171,6 +183,14 @@ class _ETagFieldExtension(OpenApiSerializerFieldExtension):  # type: ignore[no-u
         self, auto_schema: AutoSchema, direction: str
     ) -> _SchemaType:
         return cast("_SchemaType", build_basic_type(OpenApiTypes.STR))
+
+
+def _with_others(own: Callable[..., object]) -> Callable[..., object]:
+    @wraps(own)
+    def get_response_serializers(self: ConditionalSchemaMixin) -> object:
+        return self._optilock_add_others(own(self))
+
+    return get_response_serializers
 
 
 def _status(code: _Code) -> str:

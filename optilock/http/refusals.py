@@ -162,7 +162,7 @@ def may_hold(error: BaseException, request: Request) -> bool:
 
     ``If-Match: "1", "2"`` isn't false because somebody went from 1 to 2.
     """
-    if not isinstance(error, RecordModifiedError) or len(error.conflicts) > 1:
+    if not isinstance(error, RecordModifiedError) or error._optilock_of_many:
         return False
     target = noted(request, error.instance)
     return target is not None and (
@@ -187,11 +187,12 @@ def _of_precondition(error: PreconditionError, targets: list[Target]) -> Refusal
 
 
 def _of_conflict(error: RecordModifiedError, targets: list[Target]) -> Refusal:
-    target = None
-    if len(error.conflicts) == 1:
+    target, is_of_many = None, error._optilock_of_many
+    if not is_of_many:
         row = row_of(error.instance)
         target = next((target for target in targets if target.row == row), None)
-    if isinstance(error, RecordDeletedError) and (target or not targets):
+    is_about_it = target or not (targets or is_of_many)
+    if isinstance(error, RecordDeletedError) and is_about_it:
         return Refusal(
             status=404,
             slug="deleted",
@@ -207,7 +208,7 @@ def _of_conflict(error: RecordModifiedError, targets: list[Target]) -> Refusal:
                 "Something that this request writes was changed in the meantime. "
                 "Nothing was written. Get what you want to change again."
             ),
-            conflicts=_rows(error) if len(error.conflicts) > 1 else [],
+            conflicts=_rows(error) if is_of_many else [],
         )
     return _lost(target, error.current_version)
 

@@ -14,7 +14,7 @@ from django.urls import reverse
 from factories import CustomerFactory, OrderFactory, StaffFactory, UserFactory
 from pages import Inputs, Page, admin_url
 from testapp.admin import OrderAdmin, PlainAdmin
-from testapp.models import Customer, Order, Parcel, Plain
+from testapp.models import Branch, Customer, Order, Parcel, Plain
 
 from optilock.admin.actions import MANY_ROWS
 from optilock.forms import form
@@ -369,6 +369,13 @@ def test_delete_selected_deletes_what_was_confirmed(pages, orders):
     done = confirm.client.post(confirm.url, data)
     assert done.status_code == 302
     assert rows() == []
+
+
+def test_an_action_may_delete_what_has_gone_along_with_another_row(ann):
+    root = Branch.objects.create()
+    chosen = [root, Branch.objects.create(parent=root)]
+    assert select(Page.list(ann, Branch), "fell", chosen).redirects
+    assert not Branch.objects.exists()
 
 
 def test_delete_selected_without_the_confirmations_token_asks(pages, orders):

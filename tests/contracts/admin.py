@@ -37,6 +37,16 @@ class OrderAdmin(VersionedAdminMixin, ModelAdmin):
         queryset.update(status="paid")
 
 
+if NAME == "mptt":
+    from mptt.admin import MPTTModelAdmin
+
+    from contracts.models import Genre
+
+    admin.site.register(
+        Genre, type("GenreAdmin", (VersionedAdminMixin, MPTTModelAdmin), {})
+    )
+
+
 if NAME == "treebeard":
     from treebeard.admin import TreeAdmin
     from treebeard.forms import movenodeform_factory

@@ -21,6 +21,10 @@ if CHOSEN and NAME == "mptt":
         name = models.CharField(max_length=20)
         parent = TreeForeignKey("self", models.CASCADE, null=True, blank=True)
 
+    class OtherGenre(MPTTModel, VersionedModel):
+        name = models.CharField(max_length=20)
+        parent = TreeForeignKey("self", models.CASCADE, null=True, blank=True)
+
 
 if CHOSEN and NAME == "treebeard":
     from treebeard.mp_tree import MP_Node
@@ -33,6 +37,19 @@ if CHOSEN and NAME == "treebeard":
 
         def save(self, *args, **kwargs):
             # treebeard writes the tree by SQL: an object's own idea of it is old.
+            if not self._state.adding and kwargs.get("update_fields") is None:
+                kwargs["update_fields"] = [
+                    field.name
+                    for field in self._meta.concrete_fields
+                    if not field.primary_key and field.name not in TREE
+                ]
+            super().save(*args, **kwargs)
+
+    class OtherGenre(VersionedModel, MP_Node):
+        version = IntegerVersionField(exclude=TREE)
+        name = models.CharField(max_length=20)
+
+        def save(self, *args, **kwargs):
             if not self._state.adding and kwargs.get("update_fields") is None:
                 kwargs["update_fields"] = [
                     field.name

@@ -6,6 +6,7 @@ import pytest
 from clients import skip_where_nobody_can_write_meanwhile
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connection, transaction
+from django.test import RequestFactory
 from django.test.utils import CaptureQueriesContext
 from factories import AccountFactory
 from testapp.models import Account, Unlocked
@@ -20,6 +21,7 @@ from rest_framework import serializers
 from testapp.api import VersionedItemSerializer
 
 from optilock.contrib.rest_framework import VersionedListSerializer, VersionField
+from optilock.http.refusals import refusal_of
 
 pytestmark = [pytest.mark.django_db, pytest.mark.urls("testapp.api")]
 racing = pytest.mark.django_db(transaction=True)
@@ -188,8 +190,27 @@ def test_one_that_is_lost_in_a_race_takes_the_others_back(atomic_requests):
         refused = send("PUT", "/versionedmany/", items(accounts))
     assert refused.status_code == 409
     assert refused.json()["type"].endswith(":conflict")
+    assert refused.json()["conflicts"] == [
+        {"pk": raised.pk, "expected": 1, "current": 2}
+    ]
     assert stored() == [(100, 1), (100, 2)]
     assert not Unlocked.objects.exists()
+
+
+@racing
+@pytest.mark.parametrize("number", [1, 2])
+def test_those_that_are_deleted_in_a_race_are_named(number, atomic_requests):
+    skip_where_nobody_can_write_meanwhile()
+    sent = items(AccountFactory.create_batch(2))
+    keys = [item["id"] for item in sent[:number]]
+    deleted = Account.objects.filter(pk__in=keys)
+    with write_meanwhile(Account, deleted.delete):
+        refused = send("PUT", "/versionedmany/", sent)
+    assert refused.status_code == 409
+    assert refused.json()["conflicts"] == [
+        {"pk": key, "expected": 1, "current": None} for key in keys
+    ]
+    assert Account.objects.count() == 2 - number
 
 
 class WithHouse(VersionedItemSerializer):
@@ -225,6 +246,8 @@ def test_another_object_that_is_lost_is_not_taken_for_one_of_the_list():
         serializer.save()
     assert caught.value.instance is house
     assert [conflict.instance for conflict in caught.value.conflicts] == [house]
+    problem = refusal_of(caught.value, RequestFactory().put("/")).problem()
+    assert "conflicts" not in problem  # whoever sent the list may not see it
     assert stored() == [(100, 1), (100, 1), (100, 2)]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from django.test import override_settings
 from django.urls import path
 from testapp.models import Account
 
@@ -11,6 +12,8 @@ pytest.importorskip("drf_spectacular", reason="needs drf-spectacular")
 from drf_spectacular.drainage import GENERATOR_STATS
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.openapi import AutoSchema
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema
 from drf_spectacular.validation import validate_schema
 from rest_framework import generics, routers, serializers, viewsets
 from rest_framework.pagination import PageNumberPagination
@@ -65,6 +68,31 @@ class Described(Accounts):
     schema = BothSchemas()
 
 
+# The decorator extends the class that the project's settings name.
+AS_OURS = override_settings(
+    REST_FRAMEWORK={
+        "DEFAULT_SCHEMA_CLASS": "optilock.contrib.spectacular.ConditionalAutoSchema"
+    }
+)
+
+
+def described(responses):
+    def method(self, request, *args, **kwargs):
+        raise NotImplementedError
+
+    with AS_OURS:
+        return extend_schema(responses=responses)(method)
+
+
+class Extended(Accounts):
+    """Its answers are described by decorators."""
+
+    update = described(AccountSerializer)
+    partial_update = described({202: AccountSerializer, 412: None})
+    destroy = described(None)
+    retrieve = described(OpenApiTypes.OBJECT)
+
+
 class ItemSerializer(serializers.ModelSerializer):
     id = serializers.IntegerField()
     version = VersionField()
@@ -86,6 +114,10 @@ class Many(ConditionalMixin, generics.GenericAPIView):
     patch = post = put
 
 
+class ExtendedMany(Many):
+    put = described(AccountSerializer)
+
+
 class TaggedMany(Many):
     get_list_etag = Tagged.get_list_etag
 
@@ -99,11 +131,12 @@ class Plain(viewsets.ModelViewSet):
 @pytest.fixture(scope="module")
 def schema():
     router = routers.SimpleRouter()
-    for view in [Accounts, Described, Optional, Plain, Tagged]:
+    for view in [Accounts, Described, Extended, Optional, Plain, Tagged]:
         router.register(view.__name__.lower(), view, basename=view.__name__.lower())
     urls = [
         *router.urls,
         path("many/", Many.as_view()),
+        path("extended-many/", ExtendedMany.as_view()),
         path("tagged-many/", TaggedMany.as_view()),
     ]
     GENERATOR_STATS.reset()
@@ -140,6 +173,34 @@ def test_what_a_schema_of_the_project_says_of_the_answers_stays(schema):
     assert set(answers) == {"200", "404", "409", "412", "428"}
     assert "content" not in answers["412"]
     assert "application/problem+json" in answers["428"]["content"]
+
+
+@pytest.mark.parametrize(
+    ("method", "statuses"),
+    [
+        ("get", {"200", "304"}),
+        ("put", {"200", "404", "409", "412", "428"}),
+        ("patch", {"202", "404", "409", "412", "428"}),
+        ("delete", {"204", "404", "409", "412", "428"}),
+    ],
+)
+def test_what_a_decorator_says_of_the_answers_is_not_all(schema, method, statuses):
+    answers = schema["paths"]["/extended/{id}/"][method]["responses"]
+    assert set(answers) == statuses
+    assert ("content" in answers.get("412", {})) is (method in ("put", "delete"))
+    [described] = statuses & {"200", "202", "204"}
+    content = answers[described].get("content", {"application/json": {}})
+    assert content["application/json"].get("schema") == {
+        "get": {"type": "object", "additionalProperties": {}},
+        "delete": None,
+    }.get(method, {"$ref": "#/components/schemas/Account"})
+
+
+def test_what_a_decorator_says_of_a_change_of_many_is_no_list(schema):
+    answers = schema["paths"]["/extended-many/"]["put"]["responses"]
+    assert set(answers) == {"200", "409"}
+    said = answers["200"]["content"]["application/json"]["schema"]
+    assert said == {"$ref": "#/components/schemas/Account"}
 
 
 def test_where_it_is_not_required_there_is_no_428(schema):

@@ -524,6 +524,17 @@ def test_keys_of_several_columns_are_named_by_all_of_them():
     ]
 
 
+@pytest.mark.parametrize("number", [1, 2])
+def test_one_that_is_lost_is_named_if_it_is_one_of_several(number):
+    rows = AccountFactory.create_batch(number)
+    Account.objects.get(pk=rows[0].pk).save()
+    with pytest.raises(RecordModifiedError) as caught:
+        Account.objects.bulk_update(rows, ["balance"])
+    problem = refusal_of(caught.value, RequestFactory().patch("/")).problem()
+    named = [{"pk": rows[0].pk, "expected": 1, "current": 2}]
+    assert problem.get("conflicts", []) == (named if number > 1 else [])
+
+
 @pytest.mark.parametrize("reads_stream", [False, True])
 def test_what_was_sent_is_read_once_more_where_that_can_be_done(reads_stream, account):
     seen = []

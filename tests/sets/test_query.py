@@ -9,6 +9,7 @@ from django.db import (
     DatabaseError,
     DataError,
     IntegrityError,
+    NotSupportedError,
     connection,
     models,
     transaction,
@@ -182,6 +183,38 @@ def test_update_of_a_slice_is_refused_as_in_django():
 def test_update_of_an_unknown_field_is_refused_as_in_django():
     with pytest.raises(FieldDoesNotExist):
         Account.objects.update(colour="red")
+
+
+REFUSED = [
+    pytest.param(lambda rows: rows.update(nothing=1), FieldDoesNotExist, id="unknown"),
+    pytest.param(lambda rows: rows[:1].update(name="a"), TypeError, id="slice"),
+    pytest.param(
+        lambda rows: rows.union(rows).update(name="a"), NotSupportedError, id="union"
+    ),
+]
+
+
+@pytest.mark.parametrize("model", [Place, Restaurant])
+@pytest.mark.parametrize(("update", "error"), REFUSED)
+def test_an_update_that_is_refused_before_it_is_sent_ends_no_block(
+    model, update, error
+):
+    model.objects.create(name="old")
+    with transaction.atomic():
+        with pytest.raises(error):
+            update(model.objects.all())
+        assert model.objects.update(name="new") == 1
+    assert model.objects.get().version == 2
+
+
+@pytest.mark.parametrize("model", [Place, Restaurant])
+def test_an_update_that_the_database_refuses_ends_the_block_as_in_django(model):
+    model.objects.create(name="old")
+    with transaction.atomic(), transaction.atomic():
+        with pytest.raises(DatabaseError):
+            model.objects.update(version=None)
+        with pytest.raises(transaction.TransactionManagementError):
+            model.objects.get()
 
 
 def test_update_through_a_users_own_queryset():

@@ -97,6 +97,16 @@ class MemoAdmin(VersionedModelAdmin):
     ]
 
 
+@admin.register(models.Branch, site=site)
+class BranchAdmin(VersionedModelAdmin):
+    actions = ["fell"]
+    optilock_actions = ("fell",)
+
+    def fell(self, request, queryset):
+        for branch in queryset.order_by("pk"):
+            branch.delete()
+
+
 class PlainChildInline(VersionedTabularInline):
     model = models.PlainChild
     extra = 0

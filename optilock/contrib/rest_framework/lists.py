@@ -133,7 +133,7 @@ class VersionedListSerializer(serializers.ListSerializer):
                 refused.append(error)  # go on: the client is told of all
         if refused:
             rows_refused = [row for error in refused for row in error.conflicts]
-            raise error_of(rows_refused) from refused[0]
+            raise error_of(rows_refused, is_of_many=True) from refused[0]
         return [rows[pk] for pk, _ in items]
 
 
