@@ -83,15 +83,23 @@ def tables(plan: harness.Plan) -> Iterator[harness.Table]:
         return  # a page of many rows takes minutes
     client = pages.signed_in()
     for title, urls in pages.pages().items():
-        opened = {name: pages.opening(client, url) for name, url in urls.items()}
-        for open_page in opened.values():
+        shown = {name: pages.getting(client, url) for name, url in urls.items()}
+        sent = {name: pages.opening(client, url) for name, url in urls.items()}
+        for open_page in sent.values():
             for _ in range(2):
                 open_page()()
+        yield harness.Table(
+            f"GET of {title}",
+            UNIT,
+            harness.interleave(
+                shown, plan.rounds, lambda page: instructions(page, 1) / 1000
+            ),
+        )
         yield harness.Table(
             f"POST of {title}",
             UNIT,
             harness.interleave(
-                opened, plan.rounds, lambda page: instructions(page(), 1) / 1000
+                sent, plan.rounds, lambda page: instructions(page(), 1) / 1000
             ),
         )
 
