@@ -166,7 +166,7 @@ def _way(
     connection = connections[using]
     methods = _methods_of(connection, plain.kinds)
     if methods != plain.methods:  # they may be patched at any time
-        if not are_djangos(*methods):
+        if not are_djangos(*chain.from_iterable(methods)):
             return None
         plain.methods = methods
     return connection, plain
@@ -228,16 +228,16 @@ def current_version(field: IntegerVersionField, using: str, pk: object) -> int |
 
 def sends_as_usual(connection: BaseDatabaseWrapper) -> bool:
     """Tell whether nobody has a hand in how Django makes and sends an ``UPDATE``."""
-    return are_djangos(*_methods_of(connection))
+    return are_djangos(*chain.from_iterable(_methods_of(connection)))
 
 
 def _methods_of(
     connection: BaseDatabaseWrapper, kinds: Iterable[type] = ()
-) -> tuple[object, ...]:
+) -> list[tuple[object, ...]]:
     """Return what Django calls to make and send an ``UPDATE``, with these fields."""
     ops = connection.ops
     compiler = ops.compiler("SQLUpdateCompiler")
-    return (
+    sending = (
         compiler,
         getattr(ops.compiler, "__func__", None),
         *_METHODS_OF_COMPILER(compiler),
@@ -252,8 +252,8 @@ def _methods_of(
         IntegerFieldExact.as_sql,
         Col.as_sql,
         *_METHODS_OF_MANAGER(models.Manager),
-        *chain.from_iterable(map(METHODS_OF_FIELD, kinds)),
     )
+    return [sending, *map(METHODS_OF_FIELD, kinds)]
 
 
 #: Whether Django reads back what an expression came to: from Django 6.0 on.

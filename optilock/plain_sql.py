@@ -120,7 +120,7 @@ class PlainFields:
                 if issubclass(base, models.Field)
             )
         )
-        self.methods: tuple[object, ...] = ()
+        self.methods: Sequence[tuple[object, ...]] = ()
         self._parts: dict[frozenset[str], PlainFields] = {}
 
     def only(self, names: Collection[str]) -> PlainFields:
