@@ -25,7 +25,7 @@ def tables(plan: harness.Plan) -> Iterator[harness.Table]:
 
 
 def contenders(rows: int) -> dict[str, type[Model]]:
-    """Return the models to compare, with so many rows each."""
+    """Return the models to compare, with so many rows each and no others."""
     from benchmarks import models
 
     found: dict[str, type[Model]] = {
@@ -37,6 +37,7 @@ def contenders(rows: int) -> dict[str, type[Model]]:
         "Django, without the column": models.Unlocked,
     }
     for model in found.values():
+        model._default_manager.all().delete()
         model._default_manager.bulk_create(
             model(owner=f"Ada {row}", email=f"ada{row}@example.com")
             for row in range(rows)

@@ -11,9 +11,10 @@ every row is updated by ``Lock.do_update()``, more slowly and as safely.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from functools import partial
 from inspect import signature
+from itertools import chain
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,7 @@ from django.db.models.sql.where import WhereNode
 
 from optilock.djangos import IS_KNOWN, are_djangos
 from optilock.plain_sql import (
+    METHODS_OF_FIELD,
     PlainFields,
     compiler_of,
     exact_param,
@@ -162,8 +164,11 @@ def _way(
     if update_fields:
         plain = plain.only(update_fields)
     connection = connections[using]
-    if not (plain.are_as_usual() and sends_as_usual(connection)):
-        return None
+    methods = _methods_of(connection, plain.kinds)
+    if methods != plain.methods:  # they may be patched at any time
+        if not are_djangos(*chain.from_iterable(methods)):
+            return None
+        plain.methods = methods
     return connection, plain
 
 
@@ -222,13 +227,17 @@ def current_version(field: IntegerVersionField, using: str, pk: object) -> int |
 
 
 def sends_as_usual(connection: BaseDatabaseWrapper) -> bool:
-    """Tell whether nobody has a hand in how Django makes and sends an ``UPDATE``.
+    """Tell whether nobody has a hand in how Django makes and sends an ``UPDATE``."""
+    return are_djangos(*chain.from_iterable(_methods_of(connection)))
 
-    It is asked for each save, and what it looks at may be patched at any time.
-    """
+
+def _methods_of(
+    connection: BaseDatabaseWrapper, kinds: Iterable[type] = ()
+) -> list[tuple[object, ...]]:
+    """Return what Django calls to make and send an ``UPDATE``, with these fields."""
     ops = connection.ops
     compiler = ops.compiler("SQLUpdateCompiler")
-    way = (
+    sending = (
         compiler,
         getattr(ops.compiler, "__func__", None),
         *_METHODS_OF_COMPILER(compiler),
@@ -244,13 +253,7 @@ def sends_as_usual(connection: BaseDatabaseWrapper) -> bool:
         Col.as_sql,
         *_METHODS_OF_MANAGER(models.Manager),
     )
-    known = vars(connection)
-    if known.get("_optilock_way") == way:
-        return True
-    if not are_djangos(*way):
-        return False
-    known["_optilock_way"] = way
-    return True
+    return [sending, *map(METHODS_OF_FIELD, kinds)]
 
 
 #: Whether Django reads back what an expression came to: from Django 6.0 on.

@@ -12,7 +12,7 @@ from django.db import connections, models
 
 from optilock import rollback
 from optilock.djangos import IS_KNOWN, are_djangos
-from optilock.loaded import NAME, UNKNOWN, note, recall
+from optilock.loaded import NAME, UNKNOWN, copied, note, prepare, recall
 
 if TYPE_CHECKING:
     from optilock.fields import IntegerVersionField
@@ -254,7 +254,7 @@ if not (IS_KNOWN and are_djangos(FROM_DB)):
 
 
 def watch_loading(model: Any) -> None:
-    """Let a model's ``from_db()`` note which row it was that was loaded."""
+    """Let a model's ``from_db()`` note what was loaded: all values, or only the key."""
     own = vars(model).get("from_db")
 
     def from_db(
@@ -267,12 +267,13 @@ def watch_loading(model: Any) -> None:
     ) -> Any:
         # This runs for every row that is loaded: each call in it would be felt.
         load = own.__get__(None, cls) if own else super(model, cls).from_db
-        meta = cls._meta
+        meta, count = cls._meta, len(values)
         try:
-            keys, behind = meta._optilock_keys, load.__func__
+            shared, keys = meta._optilock_shared, meta._optilock_keys
+            behind = load.__func__
         except AttributeError:
-            keys, behind = Keys.of(cls), None
-        is_whole = len(values) == len(meta.concrete_fields)
+            shared, keys, behind = prepare(cls), Keys.of(cls), None
+        is_whole = count == len(meta.concrete_fields)
         if is_whole and behind is FROM_DB and not kwargs:
             instance = cls(*values)  # as Django's does
             state = instance._state
@@ -280,15 +281,21 @@ def watch_loading(model: Any) -> None:
             state.db = db
             if fetch_mode is not None:  # from Django 6.1 on
                 state.fetch_mode = fetch_mode
-            state._optilock_key = keys.now(instance)
-            return instance
-        if fetch_mode is not None:
-            kwargs["fetch_mode"] = fetch_mode
-        instance = load(db, field_names, values, **kwargs)
-        if is_whole and not kwargs:
-            instance._state._optilock_key = keys.now(instance)
         else:
-            note_loaded_key(instance)
+            if fetch_mode is not None:
+                kwargs["fetch_mode"] = fetch_mode
+            instance = load(db, field_names, values, **kwargs)
+            state = instance._state
+        if shared is None:
+            if is_whole:
+                state._optilock_key = keys.now(instance)
+            else:
+                note_loaded_key(instance)
+        elif shared == count:
+            # Django makes the values for this one call: they can be kept.
+            state._optilock_loaded = values
+        else:
+            state._optilock_loaded = copied(cls, field_names, values)
         return instance
 
     before = model.from_db

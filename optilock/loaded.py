@@ -37,7 +37,7 @@ if TYPE_CHECKING:
         _optilock_field: tuple[object, ModelField | None]
         _optilock_keys: Keys
         _optilock_mutable: tuple[int, ...]
-        _optilock_shared: int
+        _optilock_shared: int | None
         _optilock_values: itemgetter[tuple[object, ...]] | None
 
     class State(ModelState):
@@ -123,11 +123,11 @@ SCALARS = frozenset(
 )
 
 
-def prepare(model: type[models.Model]) -> int:
+def prepare(model: type[models.Model]) -> int | None:
     """Return how many values of a row there are, if all of them can be shared.
 
     It is kept with the model's options. -1 stands for a model some of whose
-    values must be copied, or that remembers nothing.
+    values must be copied, ``None`` for one that remembers nothing.
     """
     meta: Meta = model._meta  # type: ignore[assignment]  # with ours
     fields = meta.concrete_fields
@@ -136,8 +136,9 @@ def prepare(model: type[models.Model]) -> int:
         for index, field in enumerate(fields)
         if not isinstance(field, _SCALAR_FIELDS) or hasattr(field, "from_db_value")
     )
-    is_shared = not mutable and getattr(model, "remember_loaded", False)
-    meta._optilock_shared = len(fields) if is_shared else -1
+    meta._optilock_shared = None
+    if getattr(model, "remember_loaded", False):
+        meta._optilock_shared = -1 if mutable else len(fields)
     meta._optilock_values = (
         itemgetter(*[field.attname for field in fields])
         if len(fields) > 1 and not any(field.generated for field in fields)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -11,7 +11,7 @@ from asgiref.sync import sync_to_async
 from django.db import models, router
 from django.db.models.signals import class_prepared
 
-from optilock import keys, loaded
+from optilock import keys
 from optilock.deleting import delete_checked, is_djangos
 from optilock.exceptions import refusal
 from optilock.fields import IntegerVersionField
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from django.db.models.base import ModelBase
-    from django.db.models.fetch_modes import FetchMode
     from typing_extensions import Self, TypedDict, Unpack
 
     from optilock.decisions import Decision
@@ -282,40 +281,11 @@ class VersionedModel(models.Model):
         """
         return changed_fields(self)
 
-    @classmethod
-    def from_db(
-        cls,
-        db: str | None,
-        field_names: Collection[str],
-        values: Collection[object],
-        fetch_mode: FetchMode | None = None,
-        **kwargs: Any,
-    ) -> Self:
-        # This runs for every row that is loaded, where an argument packed and
-        # unpacked is 2 % of the time.
-        if kwargs:
-            said = {} if fetch_mode is None else {"fetch_mode": fetch_mode}
-            instance = super().from_db(db, field_names, values, **said, **kwargs)
-        elif fetch_mode is not None:  # Django 6.1
-            instance = super().from_db(db, field_names, values, fetch_mode=fetch_mode)
-        else:
-            instance = super().from_db(db, field_names, values)
-        try:
-            shared = cls._meta._optilock_shared  # type: ignore[attr-defined]
-        except AttributeError:
-            shared = loaded.prepare(cls)
-        if shared == len(values):
-            # Django makes the values for this one call: they can be kept.
-            instance._state._optilock_loaded = values  # type: ignore[attr-defined]
-        elif cls.remember_loaded:
-            copied = loaded.copied(cls, field_names, values)
-            instance._state._optilock_loaded = copied  # type: ignore[attr-defined]
-        else:
-            keys.note_loaded_key(instance)
-        return instance
-
     def refresh_from_db(self, *args: Any, **kwargs: Unpack[_RefreshOptions]) -> None:
         refresh(self, super().refresh_from_db, *args, **kwargs)
+
+
+keys.watch_loading(VersionedModel)
 
 
 def _row(

@@ -25,6 +25,7 @@ from optilock.loaded import SCALARS
 __all__ = [
     "EXACT",
     "MAX_KNOWN",
+    "METHODS_OF_FIELD",
     "PlainFields",
     "columns_of",
     "compiler_of",
@@ -57,7 +58,7 @@ _NEVER = object()
 
 # The methods that make the parameter of a value.
 _PREPARE = ("get_db_prep_save", "get_db_prep_value", "get_prep_value", "to_python")
-_METHODS_OF_FIELD = attrgetter(*_PREPARE)
+METHODS_OF_FIELD = attrgetter(*_PREPARE)
 _COLUMN, _PRE_SAVE = attrgetter("column"), attrgetter("pre_save")
 
 #: Fields all of whose methods do nothing to values of a type.
@@ -87,6 +88,9 @@ class PlainFields:
         ways: for each field, the type whose values are bound as they are; and with the
             field the type, and a test, whose values needn't go through
             ``get_prep_value()``.
+        kinds: the classes of fields whose methods aren't all called.
+        methods: these and others that aren't called, as they were when all of them
+            were last found to be Django's.
     """
 
     def __init__(self, fields: Sequence[ModelField]) -> None:
@@ -107,8 +111,8 @@ class PlainFields:
             else None
         )
         known = (type(way[0]) for same, way in self.ways if same or way[1])
-        # With those that their methods call. Any may be patched at any time.
-        self._kinds = tuple(
+        # With those that their methods call.
+        self.kinds = tuple(
             dict.fromkeys(
                 base
                 for kind in known
@@ -116,7 +120,7 @@ class PlainFields:
                 if issubclass(base, models.Field)
             )
         )
-        self._methods: Sequence[tuple[object, ...]] = []
+        self.methods: Sequence[tuple[object, ...]] = ()
         self._parts: dict[frozenset[str], PlainFields] = {}
 
     def only(self, names: Collection[str]) -> PlainFields:
@@ -140,18 +144,6 @@ class PlainFields:
         for index, ask in self._own:
             values[index] = ask(instance, False)
         return values
-
-    def are_as_usual(self) -> bool:
-        """Tell whether the methods that aren't called are Django's.
-
-        It is asked for each save, since they may be patched at any time.
-        """
-        methods = [*map(_METHODS_OF_FIELD, self._kinds)]
-        if methods != self._methods:
-            if not are_djangos(*chain.from_iterable(methods)):
-                return False
-            self._methods = methods
-        return True
 
 
 def _is_placed(field: ModelField) -> bool:
@@ -224,7 +216,8 @@ def columns_of(
 ) -> Iterator[list[object]]:
     """Yield what is bound for each of the fields, of many objects."""
     plain = PlainFields(fields)
-    is_usual = plain.are_as_usual()
+    methods = chain.from_iterable(map(METHODS_OF_FIELD, plain.kinds))
+    is_usual = are_djangos(*methods)
     for field, (unchanged, (_, ready, is_ready)) in zip(
         fields, plain.ways, strict=True
     ):

@@ -18,7 +18,6 @@ from optilock.forms.recreate import is_deleted
 from optilock.forms.token_field import TOKEN
 from optilock.loaded import UNKNOWN
 from optilock.rows import ModelField, lock_rows, row_exists, version_field
-from optilock.values import base_values
 
 if TYPE_CHECKING:
     from optilock.fields import IntegerVersionField
@@ -256,14 +255,16 @@ class FormState:
         merged = {
             n: known[n] for n in (conflict.told if conflict else ()) if n in known
         }
-        return replace(tokens.look(row, base), shown=shown, merged=merged)
+        return tokens.OpenedRow(self._version_of(row), base, shown, merged)
 
     def _base(self) -> dict[str, tokens.Frozen]:
         """Return the values of the row, as last read or written, for the token."""
         locked = None if self.was_saved else self.locked
         row = self.form.instance if locked is None else locked
         # What a view has set, or validation, isn't in the row yet.
-        known = base_values(row) if locked is None else {}
+        as_loaded = (locked is None and loaded.recall(row)) or ()
+        names = [field.attname for field in row._meta.concrete_fields]
+        known = dict(zip(names, as_loaded, strict=False))
         base = {}
         for name, field in self.comparison.fields.items():
             value = self._value_in(row, name, field, known)
@@ -282,5 +283,5 @@ class FormState:
             return self.comparison.saved(name)
         if field.many_to_many:
             return self.comparison.saved(name)
-        value = known.get(name, UNKNOWN)
+        value = known.get(field.attname, UNKNOWN)
         return field.value_from_object(row) if value is UNKNOWN else value
