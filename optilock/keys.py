@@ -248,9 +248,8 @@ def note_inserting(instance: models.Model) -> None:
 
 
 #: ``Model.from_db()``, if it is Django's own, as far as that was read.
-FROM_DB: object = getattr(models.Model.from_db, "__func__", None)
-if not (IS_KNOWN and are_djangos(FROM_DB)):
-    FROM_DB = object()  # which no method is
+_from_db = getattr(models.Model.from_db, "__func__", None)
+FROM_DB: object = _from_db if IS_KNOWN and are_djangos(_from_db) else object()
 
 
 def watch_loading(model: Any) -> None:

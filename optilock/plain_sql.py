@@ -214,21 +214,22 @@ def columns_of(
     fields: Sequence[ModelField],
     objs: Sequence[models.Model],
 ) -> Iterator[list[object]]:
-    """Yield what is bound for each of the fields, of many objects."""
+    """Return what is bound for each of the fields, of many objects."""
     plain = PlainFields(fields)
     methods = chain.from_iterable(map(METHODS_OF_FIELD, plain.kinds))
     is_usual = are_djangos(*methods)
-    for field, (unchanged, (_, ready, is_ready)) in zip(
-        fields, plain.ways, strict=True
-    ):
-        values: list[object] = [*map(attrgetter(field.attname), objs)]
+
+    def column(field: ModelField, way: tuple[Any, Any]) -> list[object]:
+        unchanged, (_, ready, is_ready) = way
+        values = [*map(attrgetter(field.attname), objs)]
         kinds = {*map(type, values)}
         if is_usual and kinds == {unchanged}:
-            yield values
-        elif is_usual and kinds == {ready} and all(map(is_ready, values)):
-            yield [field.get_db_prep_value(one, connection, True) for one in values]
-        else:
-            yield [field.get_db_prep_save(one, connection) for one in values]
+            return values
+        if is_usual and kinds == {ready} and all(map(is_ready, values)):
+            return [field.get_db_prep_value(one, connection, True) for one in values]
+        return [field.get_db_prep_save(one, connection) for one in values]
+
+    return map(column, fields, plain.ways)
 
 
 def exact_param(

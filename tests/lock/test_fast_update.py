@@ -220,6 +220,17 @@ def test_fields_with_their_own_ways_keep_them():
 
 
 @pytest.mark.django_db
+def test_what_a_field_stores_may_be_an_expression_of_its_own():
+    instance = known(models.Raised)
+    stale = models.Raised.objects.get()
+    instance.text = "abc"
+    instance.save()
+    assert models.Raised.objects.get().text == "ABC"
+    with pytest.raises(RecordModifiedError):
+        stale.save()
+
+
+@pytest.mark.django_db
 def test_own_preparation_is_used_by_a_known_statement():
     instance = known(models.Unusual)
     for text in ("a", None, "b"):

@@ -9,7 +9,7 @@ import pytest
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, connection, models, transaction
 from django.db.models.functions import Lower
-from django.db.models.signals import pre_save
+from django.db.models.signals import post_save, pre_save
 from django.forms import modelform_factory
 from django.test.utils import CaptureQueriesContext, isolate_apps
 from testapp.models import (
@@ -539,6 +539,28 @@ def test_key_that_is_stored_as_the_same_is_the_same_key():
     assert not keys.has_new_key(word)
     word.code = "B"
     assert keys.has_new_key(word)
+
+
+def test_what_was_inserted_under_another_key_can_be_saved_by_a_receiver():
+    first, other = Article.objects.create(views=1), Article.objects.create()
+    other.delete()
+
+    def save_again(instance, created, **kwargs):
+        if created:
+            instance.views = 8
+            instance.save()
+
+    first.pk, first.views = other.pk or first.pk + 1, 7
+    post_save.connect(save_again, sender=Article)
+    try:
+        first.save()
+    finally:
+        post_save.disconnect(save_again, sender=Article)
+    row = Article.objects.get(pk=first.pk)
+    assert (row.views, row.version, first.version) == (8, 2, 2)
+    first.save()
+    assert Article.objects.get(pk=first.pk).version == 3
+    assert Article.objects.count() == 2
 
 
 def test_a_key_that_can_be_none_is_another_one():

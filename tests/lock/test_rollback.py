@@ -22,6 +22,7 @@ from django.db import (
 )
 from django.db.models.signals import pre_delete
 from django.db.transaction import TransactionManagementError
+from django.db.utils import ConnectionHandler
 from django.test import TestCase
 from levels import LEVELS, connected
 from testapp.models import (
@@ -39,7 +40,7 @@ from testapp.models import (
 )
 from threads import SomebodyElse, elsewhere, locked_elsewhere
 
-from optilock import RecordModifiedError, rollback
+from optilock import RecordModifiedError, lost_transactions, rollback
 from optilock.retry.errors import is_conflict
 
 
@@ -786,6 +787,44 @@ def test_a_lock_that_wasn_t_obtained_in_time_costs_nothing_else():
             list(Account.objects.select_for_update().filter(pk=wanted.pk))
         account.save()
     assert (account.version, row_version(account)) == (3, 3)
+
+
+@only_on["mysql"]
+def test_locks_that_are_not_obtained_before_the_connection_is_lost():
+    """What the server's option is can't be asked for any more, and needn't be."""
+    account, wanted = Account.objects.create(), Account.objects.create()
+    with locked_elsewhere(wanted), pytest.raises(DatabaseError), transaction.atomic():
+        account.save()
+        with connection.cursor() as cursor:
+            cursor.execute("SET innodb_lock_wait_timeout = 1")
+        for _ in range(2):
+            with pytest.raises(OperationalError):
+                list(Account.objects.select_for_update().filter(pk=wanted.pk))
+        kill_the_connection()
+    assert (account.version, row_version(account)) == (1, 1)
+
+
+@only_on["mysql"]
+def test_a_second_lock_that_is_not_obtained_is_as_the_first():
+    account, wanted = Account.objects.create(), Account.objects.create()
+    with locked_elsewhere(wanted), transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute("SET innodb_lock_wait_timeout = 1")
+        for _ in range(2):
+            account.save()
+            with pytest.raises(OperationalError):
+                list(Account.objects.select_for_update().filter(pk=wanted.pk))
+    assert (account.version, row_version(account)) == (3, 3)
+
+
+def test_a_connection_that_is_closed_has_ended_no_transaction(tmp_path):
+    settings = connections.settings["default"]
+    mine = {**settings, "ENGINE": "django.db.backends.sqlite3", "NAME": tmp_path / "db"}
+    one = ConnectionHandler({"default": {**mine, "OPTIONS": {}}})["default"]
+    one.ensure_connection()
+    assert lost_transactions.has_ended(one)  # none is open
+    one.connection.close()
+    assert not lost_transactions.has_ended(one)
 
 
 @only_on["sqlite"]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import uuid
 
 from django.db import models
+from django.db.models import Value
+from django.db.models.functions import Upper
 
 from optilock import IntegerVersionField, VersionedModel
 
@@ -111,6 +113,18 @@ class PlacedField(models.CharField):
 
     def get_placeholder_sql(self, value, compiler, connection):
         return "UPPER(%s)", (value,)
+
+
+class RaisedField(models.CharField):
+    """What is stored is an expression of the field's own."""
+
+    def get_db_prep_save(self, value, connection):
+        return Upper(Value(super().get_db_prep_save(value, connection)))
+
+
+class Raised(VersionedModel):
+    text = RaisedField(max_length=50)
+    count = models.IntegerField(default=0)
 
 
 class Unusual(VersionedModel):
