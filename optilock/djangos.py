@@ -53,11 +53,11 @@ def require_known_django(model: type) -> None:
 
 
 def not_called(method: str, fact: str) -> RuntimeError:
-    """Return the error for a method that Django has written a row without.
+    """Return the error for a write in which Django hasn't called a method of ours.
 
     Args:
         method: the method.
-        fact: what has happened, without a full stop.
+        fact: what was written unchecked, as a sentence without its full stop.
     """
     return RuntimeError(
         f"{fact}: Django {django.__version__} doesn't call {method} as it did. Use a "

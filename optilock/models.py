@@ -294,7 +294,7 @@ def _row(
     """Return the version field of an instance, and the database and key of its row.
 
     Raises:
-        ValueError: it has none yet; ``otherwise`` says what of it.
+        ValueError: there is no row yet. The message ends with ``otherwise``.
     """
     field = version_field(type(instance))
     if field is None or instance._state.adding:

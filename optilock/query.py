@@ -141,13 +141,14 @@ class VersionedQuerySet(DeferringQuerySet[_M_co]):
         outside = self._outside(version, objs)
         if outside or not bulk.write(using, version, written, objs, batch_size):
             raise bulk.conflict(using, version, objs, outside)
-        self._note_written([version, *written], objs, expected)
+        self._note_written(using, [version, *written], objs, expected)
         return len(objs)
 
     bulk_update.alters_data = True  # type: ignore[attr-defined]
 
     def _note_written(
         self,
+        using: str,
         fields: Sequence[ModelField],
         objs: Sequence[models.Model],
         expected: Sequence[int],
@@ -155,11 +156,12 @@ class VersionedQuerySet(DeferringQuerySet[_M_co]):
         """Let objects hold the next version, and know what was written of their rows.
 
         Args:
+            using: the database that was written.
             fields: what was written, the version first.
             objs: the objects.
             expected: the version that each of them has held.
         """
-        connection, name = connections[self.db], fields[0].attname
+        connection, name = connections[using], fields[0].attname
         saved = loaded.Places(self.model, fields)
         for obj, number in zip(objs, expected, strict=True):
             rollback.set_until_rollback(connection, obj, name, number + 1)

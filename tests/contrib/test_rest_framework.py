@@ -132,6 +132,18 @@ def test_a_create_without_a_viewset_is_about_the_collection_too(headers, status)
     assert Account.objects.exists() is (status == 201)
 
 
+def test_a_view_whose_init_calls_no_other_is_checked(account):
+    class Forgetful(Accounts):
+        def __init__(self, **kwargs):
+            pass
+
+    factory = APIRequestFactory()
+    view = Forgetful.as_view({"get": "retrieve", "patch": "partial_update"})
+    assert view(factory.get("/"), pk=account.pk)["ETag"] == '"1"'
+    stale = factory.patch("/", {"owner": "mine"}, headers={"If-Match": '"0"'})
+    assert view(stale, pk=account.pk).status_code == 412
+
+
 # --- the order of things -------------------------------------------------
 
 

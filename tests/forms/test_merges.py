@@ -184,6 +184,17 @@ def test_what_they_take_back_after_it_was_merged_is_taken_back(order):
     assert save(form).note == MINE
 
 
+def test_what_an_earlier_page_has_merged_is_listed_once(order):
+    data = opened(order)
+    Order.objects.update(note=THEIRS, status="paid")
+    form = send(order, data, note=MINE, status="shipped")
+    for _ in range(2):
+        assert not form.is_valid()
+        shown = panel.render([form.conflict], subject=order)
+        assert "1 change was merged for you." in shown
+        form = send(order, values(form))
+
+
 @pytest.fixture
 def overlapping(order):
     """The second paragraph is changed by both; of the others each by one."""

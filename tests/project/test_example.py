@@ -8,10 +8,11 @@ import os
 import re
 import shlex
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
 
@@ -545,6 +546,8 @@ def test_an_interrupted_demo_leaves_nothing_behind(ready, tmp_path, scratch):
     # Django 6.1's checks connect to the usual database, and so make its file.
     left = {path.name for path in tmp_path.iterdir()} - {"ready.sqlite3"}
     assert left == {"scratch"}
+    with closing(sqlite3.connect(tmp_path / "ready.sqlite3")) as usual:
+        assert not usual.execute("SELECT name FROM sqlite_master").fetchall()
 
 
 @pytest.mark.parametrize(

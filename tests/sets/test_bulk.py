@@ -8,6 +8,7 @@ import math
 import pickle
 import uuid
 from contextlib import contextmanager
+from itertools import cycle
 from threading import Event, Timer
 
 import pytest
@@ -350,6 +351,27 @@ def test_objects_of_another_database_go_where_using_says():
     account.balance = 5
     Account.objects.using("default").bulk_update([account], ["balance"])
     assert stored() == [(5, 2)]
+
+
+class SpreadingRouter:
+    """Spreads what is written over two primaries."""
+
+    def __init__(self):
+        self.aliases = cycle(["other", "default"])
+
+    def db_for_write(self, model, **hints):
+        return next(self.aliases)
+
+
+@pytest.mark.django_db(databases=["default", "other"])
+def test_versions_go_back_with_the_transaction_that_wrote_the_rows(settings):
+    account = Account.objects.using("other").create(owner="ann", balance=1)
+    settings.DATABASE_ROUTERS = [SpreadingRouter()]
+    with transaction.atomic("other"):
+        assert Account.objects.bulk_update([account], ["balance"]) == 1
+        assert account.version == 2
+        transaction.set_rollback(True, using="other")
+    assert account.version == 1
 
 
 def test_without_a_version_it_is_djangos():

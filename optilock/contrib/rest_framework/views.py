@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
 from django.db import router
 from django.db.models import Model, QuerySet
 from django.utils.cache import patch_cache_control, patch_vary_headers
+from django.utils.functional import cached_property
 from django.utils.translation import get_language
 from rest_framework import views
 from rest_framework.request import Request
@@ -81,9 +82,9 @@ class ConditionalMixin(_View):
     claims_first: ClassVar[bool] = False
     answer_replays: ClassVar[bool] = False
 
-    def __init__(self, **kwargs: object) -> None:
-        super().__init__(**kwargs)
-        self._optilock = RequestState()
+    @cached_property
+    def _optilock(self) -> RequestState:
+        return RequestState()
 
     def get_etag_variant(self, instance: Any) -> str | None:
         """Return what the representation depends on besides the row.
