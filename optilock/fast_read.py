@@ -86,9 +86,8 @@ class _Compiled:
         self.untouched = vars(self.all.query)
         self.seen = self._names()
         rows = locking(self.all, connection).filter(pk=row.pk).order_by()
-        if (
-            connection.features.supports_select_for_update_with_limit
-        ):  # pragma: no branch -- only Oracle can't
+        has_limit = connection.features.supports_select_for_update_with_limit
+        if has_limit:  # pragma: no branch -- only Oracle's have none
             rows.query.set_limits(high=MAX_GET_RESULTS)  # as get() does
         self.compiler: SQLCompiler = rows.query.get_compiler(connection=connection)
         self.sql, params = self.compiler.as_sql()

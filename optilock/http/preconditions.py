@@ -313,8 +313,8 @@ def pin(instance: Model) -> None:
 
 
 def is_safe(method: str | None) -> bool:
-    """Tell whether a request by this method changes nothing."""
-    return method in ("GET", "HEAD", *_WITHOUT_PRECONDITIONS)
+    """Tell whether a request by this method changes nothing (RFC 9110, 9.2.1)."""
+    return method in ("GET", "HEAD", "OPTIONS", "TRACE")
 
 
 def _listed(tags: _Tags) -> list[ETag]:
