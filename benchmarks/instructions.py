@@ -34,9 +34,7 @@ UNIT = "thousand instructions"
 def tables(plan: harness.Plan) -> Iterator[harness.Table]:
     from benchmarks import models
 
-    if connection.vendor != "sqlite" or FOLDER not in os.environ:
-        sys.exit("It counts on one database, sqlite: its server is in this process.")
-    control("--instr=on")
+    begin()
 
     django, alone = "Django, no lock", "optilock, the field alone"
     six = {django: models.Unlocked, "optilock": models.Locked}
@@ -122,9 +120,6 @@ def counted(
 
 def instructions(way: Callable[[], object], calls: int) -> int:
     """Return the instructions of some calls, and of what counts them."""
-    folder = Path(os.environ[FOLDER])
-    for file in folder.glob("*.[0-9]*"):
-        file.unlink()
     gc.collect()
     gc.disable()
     try:
@@ -134,11 +129,23 @@ def instructions(way: Callable[[], object], calls: int) -> int:
         control("--dump")
     finally:
         gc.enable()
-    [dumped] = folder.glob("*.[0-9]*")
-    found = re.search(r"^(?:totals|summary): (\d+)", dumped.read_text(), re.MULTILINE)
+    return dumped()
+
+
+def dumped() -> int:
+    """Return the instructions from ``--zero`` to ``--dump``, and forget them."""
+    [file] = Path(os.environ[FOLDER]).glob("*.[0-9]*")
+    found = re.search(r"^(?:totals|summary): (\d+)", file.read_text(), re.MULTILINE)
     if found is None:
-        raise RuntimeError(f"{dumped} has no totals.")
+        raise RuntimeError(f"{file} has no totals.")
+    file.unlink()
     return int(found[1])
+
+
+def begin() -> None:
+    if connection.vendor != "sqlite":
+        sys.exit("It counts on one database, sqlite: its server is in this process.")
+    control("--instr=on")
 
 
 def control(command: str) -> None:
@@ -185,8 +192,24 @@ def stale(model) -> harness.Way:
     return way
 
 
-def under_valgrind() -> int:
-    """Run this module once more, inside valgrind."""
+def main(name: str, tables: Callable[[harness.Plan], Iterator[harness.Table]]) -> None:
+    """Run a benchmark of this folder that counts instructions, inside valgrind.
+
+    Args:
+        name: the module's.
+        tables: as for ``harness.main()``.
+    """
+    if FOLDER in os.environ:
+        settings = pages.SETTINGS | http.SETTINGS
+        harness.main(name, tables, rounds=3, also=settings)
+    elif shutil.which("valgrind") is None:
+        sys.exit("Nothing is counted: valgrind isn't installed here.")
+    else:
+        sys.exit(under_valgrind(name))
+
+
+def under_valgrind(name: str) -> int:
+    """Run a module of this folder once more, inside valgrind."""
     with TemporaryDirectory() as folder:
         command = [
             "valgrind",
@@ -194,7 +217,7 @@ def under_valgrind() -> int:
             "--tool=callgrind",
             "--instr-atstart=no",
             f"--callgrind-out-file={folder}/counted",
-            *(sys.executable, "-m", "benchmarks.instructions", *sys.argv[1:]),
+            *(sys.executable, "-m", f"benchmarks.{name}", *sys.argv[1:]),
         ]
         # Dicts and sets have the same order each time, and nobody who measures what
         # lines are reached counts for the package alone.
@@ -205,10 +228,4 @@ def under_valgrind() -> int:
 
 
 if __name__ == "__main__":
-    if FOLDER in os.environ:
-        settings = pages.SETTINGS | http.SETTINGS
-        harness.main("instructions", tables, rounds=3, also=settings)
-    elif shutil.which("valgrind") is None:
-        sys.exit("Nothing is counted: valgrind isn't installed here.")
-    else:
-        sys.exit(under_valgrind())
+    main("instructions", tables)

@@ -143,21 +143,17 @@ class ConditionalSchemaMixin(_AutoSchema):
             others[304] = OpenApiResponse(description="Not modified.")
         if not others:
             return answers
-        if not isinstance(answers, dict):
-            answers = {self._optilock_status(): answers}
+        if self.method == "DELETE" and not isinstance(answers, dict):
+            answers = {204: None}  # whatever the serializer, as without the mixin
+        elif not isinstance(answers, dict):
+            is_create = self.method == "POST" and self._optilock_subject() == "list"
+            answers = {201 if is_create else 200: answers}
         described = {*map(_status, answers)}
         return answers | {
             code: other
             for code, other in others.items()
             if _status(code) not in described
         }
-
-    def _optilock_status(self) -> int:
-        """Return the status of the answer to a request that isn't refused."""
-        if self.method == "DELETE":
-            return 204
-        is_create = self.method == "POST" and self._optilock_subject() == "list"
-        return 201 if is_create else 200
 
     def _optilock_problems(self) -> list[int]:
         """Return the statuses by which a request that may write is refused."""

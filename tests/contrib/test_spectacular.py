@@ -157,6 +157,12 @@ def test_the_schema_is_valid_and_comes_without_warnings(schema):
     validate_schema(schema)
 
 
+def test_a_delete_is_answered_with_nothing(schema):
+    answers = schema["paths"]["/accounts/{id}/"]["delete"]["responses"]
+    assert "content" not in answers["204"]
+    assert "200" not in answers
+
+
 @pytest.mark.parametrize("method", ["put", "patch", "delete"])
 def test_a_change_has_if_match_and_its_answers(schema, method):
     operation = schema["paths"]["/accounts/{id}/"][method]
