@@ -31,6 +31,7 @@ ORDER = (
     "served",
     "pages",
     "instructions",
+    "parts",
 )
 NAMES = {
     "sqlite": "SQLite",

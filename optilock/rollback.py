@@ -70,9 +70,10 @@ def set_until_rollback(
         setattr(target, name, value)
     except AttributeError:
         set_protected(target, name, value)
-    if not connection.autocommit:  # asked here too: this runs twice for each save
+    # This runs twice for each save, so nothing is called in vain.
+    if not connection.autocommit and (log := log_of(connection)) is not None:
         # A descriptor may keep something else than it was given.
-        remember(connection, target, name, before, vars(target).get(name, ABSENT))
+        log.append(target, name, before, vars(target).get(name, ABSENT))
 
 
 def remember(
