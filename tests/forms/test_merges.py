@@ -195,6 +195,14 @@ def test_what_an_earlier_page_has_merged_is_listed_once(order):
         form = send(order, values(form))
 
 
+def test_what_both_take_back_after_it_was_merged_is_no_merge_any_more(order):
+    form = collide(order, THEIRS, MINE, amount="a lot")
+    Order.objects.update(note=OLD)
+    form = send(order, values(form), note=THEIRS, amount="10")
+    assert save(form).note == OLD
+    assert form.conflict.mixed == []
+
+
 @pytest.fixture
 def overlapping(order):
     """The second paragraph is changed by both; of the others each by one."""
