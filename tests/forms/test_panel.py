@@ -239,12 +239,20 @@ class Restricted(VersionedModelForm):
         fields = ["customer", "tags", "note"]
 
 
-def asked_about(order, theirs, **mine):
+class Sliced(Restricted):
+    """Django can't filter what may be chosen, and so finds no choice valid."""
+
+    customer = forms.ModelChoiceField(
+        Customer.objects.order_by("pk")[:5], required=False
+    )
+
+
+def asked_about(order, theirs, form_class=Restricted, **mine):
     """Return the panel for a person whose order was changed meanwhile."""
-    form = Restricted(instance=Order.objects.get(pk=order.pk))
+    form = form_class(instance=Order.objects.get(pk=order.pk))
     data = {"optilock_token": form["optilock_token"].value(), "note": order.note}
     theirs()
-    form = Restricted({**data, **mine}, instance=Order.objects.get(pk=order.pk))
+    form = form_class({**data, **mine}, instance=Order.objects.get(pk=order.pk))
     assert not form.is_valid()
     assert form.conflict
     return panel.render([form.conflict], subject="it")
@@ -260,6 +268,19 @@ def test_what_was_typed_tells_no_name_of_an_object_that_may_not_be_chosen():
     assert "hush" not in shown
     assert f"#{hidden.pk}" in shown
     assert "public Ann" in shown
+
+
+@pytest.mark.django_db
+def test_choices_that_can_not_be_filtered_tell_no_name():
+    order, theirs, mine = OrderFactory(), CustomerFactory(), CustomerFactory()
+    shown = asked_about(
+        order,
+        lambda: Order.objects.update(customer=theirs),
+        Sliced,
+        customer=mine.pk,
+    )
+    assert f"#{theirs.pk}" in shown
+    assert f"#{mine.pk}" in shown
 
 
 @pytest.mark.django_db
