@@ -1,16 +1,16 @@
-"""Where do the instructions of a save, and of a row on a page that is sent, go?
+"""Where do the instructions of a save go?
 
 Counted as by ``benchmarks.instructions``, inside one function at a time, with all that
-it calls. Django's compilers and the fields' methods can't be counted so: the lock would
+it calls, to some 5 thousand. Django's compilers and the fields' methods can't be counted so: the lock would
 notice that somebody has replaced them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
-from benchmarks import harness, pages
+from benchmarks import harness
 from benchmarks.instructions import UNIT, begin, control, dumped, instructions, main
 from benchmarks.save import saving
 
@@ -22,10 +22,7 @@ def tables(plan: harness.Plan) -> Iterator[harness.Table]:
     from django.db.backends.utils import CursorWrapper
 
     from benchmarks import models
-    from optilock import attempts, fast_update, loaded
-    from optilock.forms import VersionedModelForm, form, formset
-    from optilock.forms.state import FormState
-    from optilock.lock import Lock
+    from optilock import fast_update, loaded
     from optilock.plain_sql import PlainFields
     from optilock.save_state import SaveState
 
@@ -34,7 +31,7 @@ def tables(plan: harness.Plan) -> Iterator[harness.Table]:
     for _ in range(20):
         save()
     parts: dict[str, Part] = {
-        "Lock.save_table(), with the five that follow": (Lock, "save_table"),
+        "update_row(), with the four that follow": (fast_update, "update_row"),
         "CursorWrapper.execute(): Django's cursor, and SQLite": (
             CursorWrapper,
             "execute",
@@ -44,85 +41,62 @@ def tables(plan: harness.Plan) -> Iterator[harness.Table]:
         "PlainFields.values(): what pre_save() makes": (PlainFields, "values"),
         "note_row(): what was written is remembered": (loaded, "note_row"),
         "SaveState(): what was there before": (SaveState, "__init__"),
-        "SaveState.end()": (SaveState, "end"),
     }
-    yield shares(plan, "save()", lambda: save, parts)
-    if plan.quick:
-        return
-    urls = pages.pages()["a list of 100 editable rows"]
-    open_page = pages.opening(pages.signed_in(), urls["optilock"])
-    for _ in range(2):
-        open_page()()
-    rows: dict[str, Part] = {
-        "lock_rows(): all rows as they are now": (formset, "lock_rows"),
-        "FormState.is_as_opened()": (FormState, "is_as_opened"),
-        "refresh(): is it the form's instance?": (form, "refresh"),
-        "what is going to be saved": (VersionedModelForm, "_optilock_changed"),
-        "row_of(): what get() has read is noted": (attempts, "row_of"),
-        "FormState()": (FormState, "__init__"),
-    }
-    yield shares(plan, "POST of a list of 100 editable rows", open_page, rows)
+    yield shares(plan, "save()", save, parts)
 
 
 def shares(
-    plan: harness.Plan,
-    name: str,
-    ready: Callable[[], harness.Way],
-    parts: dict[str, Part],
+    plan: harness.Plan, name: str, way: harness.Way, parts: dict[str, Part]
 ) -> harness.Table:
-    """Compare the instructions inside some functions with those of the whole.
-
-    Args:
-        ready: returns what is to be counted, once.
-    """
-    empty = min(instructions(lambda: None, 1) for _ in range(2))
+    """Compare the instructions inside some functions with those of the whole."""
+    empty = min(inside(_Nothing, "part", _Nothing.part_of) for _ in range(3))
 
     def sample(part: Part | None) -> float:
         if part is None:
-            return (instructions(ready(), 1) - empty) / 1000
-        calls = Inside(*part).run(ready())
-        inside = Inside(*part, number=(calls + 1) // 2)
-        inside.run(ready())
-        return calls * (dumped() - empty) / 1000
+            return (instructions(way, 1) - instructions(lambda: None, 1)) / 1000
+        return (inside(*part, way) - empty) / 1000
 
     samples = harness.interleave({"all of it": None, **parts}, plan.rounds, sample)
     return harness.Table(f"{name}, and its parts", UNIT, samples)
 
 
-class Inside:
-    """Counts one call of a function."""
+class _Nothing:
+    @staticmethod
+    def part() -> None:
+        pass
 
-    def __init__(self, owner: Any, name: str, *, number: int = 0) -> None:
-        """Make it.
+    @classmethod
+    def part_of(cls) -> None:
+        cls.part()
 
-        Args:
-            owner: the module or class that has the function.
-            name: the function's.
-            number: which of its calls, from 1 on.
-        """
-        self.owner, self.name, self.number = owner, name, number
 
-    def run(self, way: harness.Way) -> int:
-        """Run it once, and return how often the function was called."""
-        own, calls = getattr(self.owner, self.name), 0
+def inside(owner: Any, name: str, way: harness.Way) -> int:
+    """Return the instructions inside a function, and of what counts them.
 
-        def function(*args: Any, **kwargs: Any) -> Any:
-            nonlocal calls
-            calls += 1
-            if calls != self.number:
-                return own(*args, **kwargs)
-            control("--zero")
-            try:
-                return own(*args, **kwargs)
-            finally:
-                control("--dump")
+    Args:
+        owner: the module or class that has the function.
+        name: the function's.
+        way: what calls it, once.
+    """
+    own, calls = getattr(owner, name), 0
 
-        setattr(self.owner, self.name, function)
+    def function(*args: Any, **kwargs: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        control("--zero")
         try:
-            way()
+            return own(*args, **kwargs)
         finally:
-            setattr(self.owner, self.name, own)
-        return calls
+            control("--dump")
+
+    setattr(owner, name, function)
+    try:
+        way()
+    finally:
+        setattr(owner, name, own)
+    if calls != 1:
+        raise RuntimeError(f"{name}() was called {calls} times, not once.")
+    return dumped()
 
 
 if __name__ == "__main__":
