@@ -1,8 +1,8 @@
 """Where do the instructions of a save go?
 
-Counted as by ``benchmarks.instructions``, inside one function at a time, with all that
-it calls, to some 5 thousand. Django's compilers and the fields' methods can't be counted so: the lock would
-notice that somebody has replaced them.
+Counted as by ``benchmarks.instructions``, to some 5 thousand, inside one function at a
+time, with all that it calls. Django's compilers and the fields' methods can't be counted
+so: the lock would notice that somebody has replaced them.
 """
 
 from __future__ import annotations
