@@ -1,7 +1,7 @@
 """Where do the instructions of a save go?
 
 Counted as by ``benchmarks.instructions``, to some 5 thousand, inside one function at a
-time, with all that it calls. Django's compilers and the fields' methods can't be counted
+time, with all that it calls. Django's compilers and fields' methods can't be counted
 so: the lock would notice that somebody has replaced them.
 """
 
