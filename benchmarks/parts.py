@@ -56,7 +56,9 @@ def shares(
             return (instructions(way, 1) - instructions(lambda: None, 1)) / 1000
         return (inside(*part, way) - empty) / 1000
 
-    samples = harness.interleave({"optilock, all of it": None, **parts}, plan.rounds, sample)
+    samples = harness.interleave(
+        {"optilock, all of it": None, **parts}, plan.rounds, sample
+    )
     return harness.Table(f"{name}, and its parts", UNIT, samples)
 
 
