@@ -20,7 +20,7 @@ from django.db.models.query import MAX_GET_RESULTS, ModelIterable
 from django.db.models.sql.compiler import SQLCompiler
 
 from optilock.djangos import IS_KNOWN, are_djangos
-from optilock.plain_sql import exact_param
+from optilock.plain_fields import exact_param
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper

@@ -27,17 +27,14 @@ from django.db.models.sql.constants import ROW_COUNT
 from django.db.models.sql.where import WhereNode
 
 from optilock.djangos import IS_KNOWN, are_djangos
-from optilock.plain_sql import (
-    METHODS_OF_FIELD,
-    PlainFields,
-    compiler_of,
-    exact_param,
-    statement_of,
-)
+from optilock.plain_fields import METHODS_OF_FIELD, PlainFields, exact_param
+from optilock.plain_sql import compiler_of, statement_of
 from optilock.rows import as_of_now, reads_old_snapshot
 
 __all__ = [
     "current_version",
+    "have_known_pre_save",
+    "is_plain",
     "sends_as_usual",
     "update_further_row",
     "update_row",
@@ -49,6 +46,7 @@ if TYPE_CHECKING:
     from optilock.fields import IntegerVersionField
     from optilock.lock import Lock
     from optilock.plain_sql import Statement
+    from optilock.rows import ModelField
 
 
 def update_row(
@@ -142,18 +140,10 @@ def _way(
     pk_val: object,
 ) -> tuple[BaseDatabaseWrapper, PlainFields] | None:
     """Return the connection and what to write; ``None`` if only Django may write it."""
-    manager = table._base_manager
-    own = vars(manager)
     if (
-        not IS_KNOWN
-        or pk_val is None
+        pk_val is None
         or (type(pk_val) is tuple and None in pk_val)
-        or not lock.is_alone(instance, save_table)
-        # A row that a manager of somebody's own hides stays hidden.
-        or type(manager) is not models.Manager
-        or _queryset_class(manager) is not models.QuerySet
-        or "get_queryset" in own
-        or "using" in own
+        or not is_plain(lock, table, instance, save_table)
     ):
         return None
     seen, plain = lock.plain_fields.get(table, (None, None))
@@ -172,22 +162,60 @@ def _way(
     return connection, plain
 
 
+def is_plain(
+    lock: Lock,
+    table: type[models.Model],
+    instance: models.Model,
+    save_table: Callable[..., bool],
+) -> bool:
+    """Tell whether a table is saved by Django alone, through a manager of Django's.
+
+    A row that a manager of somebody's own hides stays hidden.
+
+    Args:
+        lock: as for ``update_row()``.
+        table: as for ``update_further_row()``.
+        instance: the same.
+        save_table: the same.
+    """
+    manager = table._base_manager
+    own = vars(manager)
+    return (
+        IS_KNOWN
+        and lock.is_alone(instance, save_table)
+        and type(manager) is models.Manager
+        and _queryset_class(manager) is models.QuerySet
+        and "get_queryset" not in own
+        and "using" not in own
+    )
+
+
 def _plain_fields(lock: Lock, table: type[models.Model]) -> PlainFields | None:
     """Return what a whole save writes beside the version; ``None`` if not plain values.
 
-    A ``pre_save()`` may run twice, which Django's own don't mind.
     """
-    kind = type(lock.field)
     fields = table._meta.local_concrete_fields
     keys = table._meta.pk_fields
     written = [one for one in fields if not (one in keys or one is lock.field)]
-    is_plain = (
-        kind.pre_save is kind.pre_save_of_lock
-        and not any(one.generated for one in fields)
-        and are_djangos(*{type(one).pre_save for one in written})
+    is_known = not any(one.generated for one in fields) and have_known_pre_save(
+        lock, written
     )
-    lock.plain_fields[table] = fields, PlainFields(written) if is_plain else None
+    lock.plain_fields[table] = fields, PlainFields(written) if is_known else None
     return lock.plain_fields[table][1]
+
+
+def have_known_pre_save(lock: Lock, fields: Iterable[ModelField]) -> bool:
+    """Tell whether each ``pre_save()`` is Django's or the lock's.
+
+    It may run twice then, and they don't mind.
+
+    Args:
+        lock: the lock of the table.
+        fields: some of its fields.
+    """
+    kind = type(lock.field)
+    others = {type(one).pre_save for one in fields if one is not lock.field}
+    return kind.pre_save is kind.pre_save_of_lock and are_djangos(*others)
 
 
 def _send(connection: BaseDatabaseWrapper, statement: Statement) -> bool:

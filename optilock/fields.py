@@ -114,7 +114,7 @@ class IntegerVersionField(_IntegerField):
             self.contribute_to_class(cls, name, *args, **kwargs)
             return
         super().contribute_to_class(cls, name, *args, **kwargs)
-        self.next_version = NextOfExpected(self)
+        vars(self).pop("next_version", None)  # a copy's, of what it was copied from
         if not cls._meta.abstract:
             for constraint in cls._meta.constraints:
                 if isinstance(constraint, VersionTrigger):
@@ -134,6 +134,11 @@ class IntegerVersionField(_IntegerField):
     def excludes(self, names: Iterable[str]) -> bool:
         """Return whether a write of these fields doesn't concern the lock."""
         return bool(self.exclude) and self._excluded_names.issuperset(names)
+
+    @cached_property
+    def next_version(self) -> NextOfExpected:
+        """What an UPDATE sets; most models never save by a way that asks for it."""
+        return NextOfExpected(self)
 
     @cached_property
     def _excluded_names(self) -> frozenset[str]:
@@ -189,15 +194,16 @@ class IntegerVersionField(_IntegerField):
         return int(version)
 
     def pre_save(self, model_instance: models.Model, add: bool) -> int:
-        state = model_instance._state
+        state, values = model_instance._state, vars(model_instance)
         # `adding` stands in the instance's own state once it was loaded or saved:
         # what is being inserted now is a copy of that row, and a new row itself.
         if add and (
-            (state.adding and "adding" in vars(state))
-            or self.attname not in vars(model_instance)
+            (state.adding and "adding" in vars(state)) or self.attname not in values
         ):
             setattr(model_instance, self.attname, self.get_default())
-        version = self.expected(model_instance)
+        version = values.get(self.attname)
+        if type(version) is not int or version == LAST_VERSION:
+            version = self.expected(model_instance)
         if not add:
             return ExpectedVersion(version)
         if state.adding and "_optilock_new_key" not in vars(state):

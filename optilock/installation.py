@@ -35,7 +35,8 @@ def note_need(user: Callable[..., object]) -> None:
 
 def watch() -> None:
     """Register the check, which no app may be there to register."""
-    checks.register(check_installation, checks.Tags.urls)
+    if check_installation not in checks.registry.registry.registered_checks:
+        checks.register(check_installation, checks.Tags.urls)
 
 
 def check_installation(

@@ -13,7 +13,7 @@ from django.db import models
 
 from optilock.fast_update import sends_as_usual
 from optilock.fields import IntegerVersionField
-from optilock.plain_sql import columns_of
+from optilock.plain_fields import columns_of
 from optilock.rows import ModelField
 
 if TYPE_CHECKING:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from functools import wraps
 from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,7 @@ from django.core.exceptions import ValidationError
 from django.db import connections, models
 
 from optilock import rollback
-from optilock.djangos import IS_KNOWN, are_djangos
+from optilock.djangos import IS_KNOWN, are_djangos, describe_as
 from optilock.loaded import NAME, UNKNOWN, copied, note, prepare, recall
 
 if TYPE_CHECKING:
@@ -232,9 +231,27 @@ def note_loaded_key(instance: models.Model) -> None:
     state._optilock_key = loaded if len(names) > 1 else loaded[0]
 
 
+def note_new_key(instance: models.Model, log: rollback.UndoLog | None) -> None:
+    """Remember the key of a row that was just inserted, and nothing else of it.
+
+    Args:
+        instance: what was inserted.
+        log: that of the open transaction, see ``rollback.log_of()``.
+    """
+    state: State = instance._state  # type: ignore[assignment]  # with ours
+    now: object = Keys.of(instance).now(instance)
+    if log is not None:
+        log.append(state, KEY, vars(state).get(KEY, rollback.ABSENT), now)
+    state._optilock_key = now
+
+
 def note_inserting(instance: models.Model) -> None:
     """Remember the key under which a new row is about to be inserted."""
-    keys = Keys.of(instance)
+    meta = instance._meta
+    # This runs for each row, so the usual answer comes without further calls.
+    keys = vars(meta).get("_optilock_keys")
+    if keys is None or keys.seen is not meta.concrete_fields:
+        keys = Keys.of(instance)
     now: object = keys.now(instance)
     if now is None:
         return
@@ -298,5 +315,5 @@ def watch_loading(model: Any) -> None:
         return instance
 
     before = model.from_db
-    described: Any = wraps(getattr(before, "__func__", before))(from_db)
-    model.from_db = classmethod(described)
+    describe_as(from_db, getattr(before, "__func__", before))  # type: ignore[arg-type]  # a function
+    model.from_db = classmethod(from_db)

@@ -16,8 +16,13 @@ from django.db import DatabaseError, connections, models
 from django.db.models.functions import Greatest
 from django.db.models.signals import post_save, pre_save
 
-from optilock import fast_update, keys, loaded, rollback, unlocking
-from optilock.djangos import are_djangos, not_called, require_known_django
+from optilock import fast_insert, fast_update, keys, loaded, rollback, unlocking
+from optilock.djangos import (
+    are_djangos,
+    describe_as,
+    not_called,
+    require_known_django,
+)
 from optilock.exceptions import refusal
 from optilock.expressions import ExpectedVersion, NextVersion
 from optilock.refreshing import refresh
@@ -28,9 +33,10 @@ if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
     from optilock.fields import IntegerVersionField
-    from optilock.plain_sql import PlainFields
+    from optilock.plain_fields import PlainFields
 
     _Fields = tuple[Sequence[ModelField], PlainFields | None]
+    _Guard = tuple[str, Callable[..., object], Callable[..., object]]
 
 __all__ = ["Lock", "wrap"]
 
@@ -49,6 +55,8 @@ class Lock:
         self.field = field
         #: For ``fast_update``: each table's fields, and those of them it writes.
         self.plain_fields: dict[type[models.Model], _Fields] = {}
+        #: For ``fast_insert``: the same of an INSERT, with the key and without.
+        self.plain_inserts: dict[tuple[type[models.Model], bool], _Fields] = {}
 
     def put_on(self, model: type[models.Model]) -> None:
         """Wrap the methods that write, read and validate the model's rows.
@@ -58,16 +66,20 @@ class Lock:
         """
         require_known_django(models.Model)
         self.model = model
-        self._has_own_update = "_do_update" in vars(model)
-        self._has_own = not vars(model).keys().isdisjoint(_METHODS)
-        guards = (self.save_base, self.save_table, self.do_update)
-        self._guards = [*map(partial(wrap, model), _METHODS, guards)]
-        self._guard = self._guards[-1]
-        for name in ("validate_unique", "validate_constraints"):
-            wrap(model, name, partial(keys.validate, model))
-        if not hasattr(model, "remember_loaded"):  # VersionedModel does it itself
+        own = vars(model)
+        self._has_own_update = "_do_update" in own
+        self._has_own = not own.keys().isdisjoint(_METHODS)
+        is_alone = not hasattr(model, "remember_loaded")  # VersionedModel does it itself
+        if is_alone:
             keys.watch_loading(model)
-            wrap(model, "refresh_from_db", refresh)
+        for name, guard, method in _guards_of(self):
+            if name in own:
+                wrap(model, name, guard)
+            elif is_alone or name != "refresh_from_db":
+                describe_as(method, getattr(model, name))
+                setattr(model, name, method)
+        self._guards = [own[name] for name in _METHODS]
+        self._guard = self._guards[-1]
         rollback.watch_connections()
         rollback.watch_deletes(version_field)
 
@@ -220,14 +232,22 @@ class Lock:
                 if not done:
                     self._note_saved(instance, cls, using, update_fields)
                 return True
-        updated = (
-            not (is_locked or raw or force_insert or was_new or kwargs)
-            and fast_update.update_further_row(
+        is_insert, updated = force_insert or (is_locked and was_new), False
+        if is_insert and not (raw or force_update or update_fields or kwargs):
+            connection = fast_insert.insert_row(self, cls, instance, save_table, using)
+            if connection is not None:
+                is_whole = getattr(instance, "remember_loaded", False)
+                if not (is_whole and loaded.note_row(instance, cls, connection)):
+                    self._note_saved(instance, cls, using, None, updated=False)
+                return False
+        elif not (is_insert or is_locked or was_new or raw or kwargs):
+            updated = fast_update.update_further_row(
                 self, cls, instance, save_table, using, update_fields
             )
-        ) or save_table(
-            raw, cls, force_insert, force_update, using, update_fields, **kwargs
-        )
+        if not updated:
+            updated = save_table(
+                raw, cls, force_insert, force_update, using, update_fields, **kwargs
+            )
         if raw and not is_locked:
             bump_parent(self.field, instance, cls, using, updated, was_new)
         self._note_saved(instance, cls, using, update_fields, raw, updated)
@@ -286,6 +306,44 @@ class Lock:
             return  # another package writes the row in its own way
         fact = f"{name_of(instance)} was saved, but its version was not checked"
         raise not_called("Model._do_update()", fact)
+
+
+def _guards_of(lock: Lock) -> list[_Guard]:
+    """Return the names of methods, their guards, and what calls these.
+
+    What calls them is for a model that doesn't define the method itself. All of them
+    share what they know: there may be thousands of models, in migrations each of them
+    many times over, and Python's garbage collector looks at every object there is.
+    """
+    model: Any = lock.model
+    validate = partial(keys.validate, model)
+
+    def save_base(self: Any, *args: Any, **kwargs: Any) -> None:
+        lock.save_base(self, super(model, self).save_base, *args, **kwargs)
+
+    def _save_table(self: Any, *args: Any, **kwargs: Any) -> bool:
+        return lock.save_table(self, super(model, self)._save_table, *args, **kwargs)
+
+    def _do_update(self: Any, *args: Any, **kwargs: Any) -> object:
+        return lock.do_update(self, super(model, self)._do_update, *args, **kwargs)
+
+    def validate_unique(self: Any, *args: Any, **kwargs: Any) -> None:
+        validate(self, super(model, self).validate_unique, *args, **kwargs)
+
+    def validate_constraints(self: Any, *args: Any, **kwargs: Any) -> None:
+        validate(self, super(model, self).validate_constraints, *args, **kwargs)
+
+    def refresh_from_db(self: Any, *args: Any, **kwargs: Any) -> None:
+        refresh(self, super(model, self).refresh_from_db, *args, **kwargs)
+
+    return [
+        ("save_base", lock.save_base, save_base),
+        ("_save_table", lock.save_table, _save_table),
+        ("_do_update", lock.do_update, _do_update),
+        ("validate_unique", validate, validate_unique),
+        ("validate_constraints", validate, validate_constraints),
+        ("refresh_from_db", refresh, refresh_from_db),
+    ]
 
 
 def _function(method: object) -> object:

@@ -97,7 +97,7 @@ class VersionedModel(models.Model):
     def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
         # The class has no managers yet; an abstract one is never prepared.
-        class_prepared.connect(_prepare, sender=cls)
+        class_prepared.connect(_prepare, sender=cls, weak=False)
 
     def save(
         self,

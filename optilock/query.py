@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from django.db import connections, models, transaction
 from django.db.models.constants import OnConflict
 
-from optilock import attempts, bulk, fast_read, keys, loaded, rollback
+from optilock import attempts, bulk, fast_insert, fast_read, keys, loaded, rollback
 from optilock.deferring import DeferringQuerySet
 from optilock.expressions import NextVersion
 from optilock.fields import IntegerVersionField
@@ -196,32 +196,50 @@ class VersionedQuerySet(DeferringQuerySet[_M_co]):
                 obj._state.adding = True  # a copy, made by setting the pk to None
         with _put_back_if_it_fails(objs, version) as before:
             created = super().bulk_create(objs, **kwargs)
-        connection = connections[self.db]
-        for obj, state in zip(objs, before, strict=True):
-            _note_inserted(
-                obj,
-                connection,
-                state,
-                version,
-                is_ignoring=bool(kwargs.get("ignore_conflicts")),
-                is_updating=bool(kwargs.get("update_conflicts")),
-            )
+        _note_inserted(
+            objs,
+            before,
+            connections[self.db],
+            version,
+            is_ignoring=bool(kwargs.get("ignore_conflicts")),
+            is_updating=bool(kwargs.get("update_conflicts")),
+        )
         return created
 
     bulk_create.alters_data = True  # type: ignore[attr-defined]
 
     def _insert(
-        self, objs: Sequence[models.Model], *args: object, **kwargs: Any
+        self,
+        objs: Sequence[models.Model],
+        fields: Sequence[ModelField],
+        returning_fields: Sequence[ModelField] | None = None,
+        raw: bool = False,
+        using: str | None = None,
+        on_conflict: OnConflict | None = None,
+        **kwargs: Any,
     ) -> object:
         version, insert = self._version_field(), super()._insert  # type: ignore[misc]  # not in the stubs
+        self._for_write = True
+        using = using or self.db
+        kwargs |= {
+            "returning_fields": returning_fields,
+            "raw": raw,
+            "using": using,
+            "on_conflict": on_conflict,
+        }
         if version is None:
-            return insert(objs, *args, **kwargs)
-        if kwargs.get("on_conflict") == OnConflict.UPDATE:
+            return insert(objs, fields=fields, **kwargs)
+        if on_conflict == OnConflict.UPDATE:
             insert = partial(upsert, insert, version)
         # Django 6.1 sends it without a block, if it is the only one.
-        using = kwargs.get("using") or self.db
         with saying_if_unknown(using, f"the insert of {self.model._meta.label}"):
-            return insert(objs, *args, **kwargs)
+            if not raw and on_conflict is None and fast_insert.is_djangos(insert):
+                rows = fast_insert.insert_rows(
+                    version.lock, objs, fields, returning_fields, using
+                )
+                if rows is not None:
+                    return rows
+            return insert(objs, fields=fields, **kwargs)
 
     _insert.alters_data = True  # type: ignore[attr-defined]
     _insert.queryset_only = False  # type: ignore[attr-defined]
@@ -351,44 +369,49 @@ def _block_of_several(using: str) -> Iterator[None]:
 
 
 def _note_inserted(
-    obj: models.Model,
+    objs: Sequence[models.Model],
+    before: Sequence[dict[str, object]],
     connection: BaseDatabaseWrapper,
-    before: dict[str, object],
     version: IntegerVersionField,
     *,
     is_ignoring: bool,
     is_updating: bool,
 ) -> None:
-    """Note what is known of an object's row, until the INSERT is rolled back.
+    """Note what is known of objects' rows, until the INSERT is rolled back.
 
     Args:
-        obj: what was inserted.
-        connection: that to its database.
-        before: what its state held before.
+        objs: what was inserted.
+        before: what their states held before.
+        connection: that to their database.
         version: the model's version field.
-        is_ignoring: whether there may have been a row already.
-        is_updating: the same, and what is known of it is noted.
+        is_ignoring: whether there may have been rows already.
+        is_updating: the same, and what is known of them is noted.
     """
-    state, log = obj._state, rollback.log_of(connection)
-    if log is not None:
-        for name in ("adding", "db"):
-            old, new = before.get(name, rollback.ABSENT), getattr(state, name)
-            log.append(state, name, old, new)
-    if not obj._is_pk_set():  # type: ignore[attr-defined]  # not in the stubs
-        return  # a database that doesn't tell the keys
-    if not (is_ignoring or is_updating) and loaded.recall(obj) is not None:
-        values = vars(obj)
-        loaded.note(
-            obj,
-            connection.alias,
-            {
-                field.attname: loaded.UNKNOWN
-                if field.generated
-                else values.get(field.attname, loaded.UNKNOWN)
-                for field in obj._meta.concrete_fields
-            },
-        )
-    else:
-        keys.note_key(obj, connection.alias)
-    if is_ignoring:
-        vars(obj).pop(version.attname, None)
+    log = rollback.log_of(connection)
+    for obj, old in zip(objs, before, strict=True):
+        state = obj._state
+        if log is not None:
+            absent = rollback.ABSENT
+            log.append(state, "adding", old.get("adding", absent), state.adding)
+            log.append(state, "db", old.get("db", absent), state.db)
+        if not obj._is_pk_set():  # type: ignore[attr-defined]  # not in the stubs
+            continue  # a database that doesn't tell the keys
+        is_known = loaded.NAME in vars(state) and loaded.recall(obj) is not None
+        if is_known and not (is_ignoring or is_updating):
+            values = vars(obj)
+            loaded.note(
+                obj,
+                connection.alias,
+                {
+                    field.attname: loaded.UNKNOWN
+                    if field.generated
+                    else values.get(field.attname, loaded.UNKNOWN)
+                    for field in obj._meta.concrete_fields
+                },
+            )
+        elif is_known:
+            keys.note_key(obj, connection.alias)
+        else:
+            keys.note_new_key(obj, log)
+        if is_ignoring:
+            vars(obj).pop(version.attname, None)

@@ -47,6 +47,7 @@ from optilock.undo_log import ABSENT, Entry, UndoLog, put, set_protected
 __all__ = [
     "ABSENT",
     "Entry",
+    "UndoLog",
     "deletes_as_django",
     "follow",
     "log_of",

@@ -129,7 +129,7 @@ class VersionTrigger(BaseConstraint):
         fields = model._meta.local_fields
         if not any(field.name == self.field for field in fields):
             for field in fields:
-                if hasattr(field, "next_version"):  # a version field, or its copy
+                if hasattr(field, "lock"):  # a version field, or its copy
                     return str(field.column)
         return str(model._meta.get_field(self.field).column)  # type: ignore[union-attr]  # the version has one
 

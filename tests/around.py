@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import sys
 from contextlib import contextmanager
+from functools import wraps
 
 from django.db import connections, transaction
 from django.test.utils import CaptureQueriesContext
@@ -57,3 +58,17 @@ def calls_of(function):
     finally:
         sys.setprofile(before)
     return codes
+
+
+def spy(monkeypatch, owner, name):
+    """Patch a method as a package does, and collect whose it is called."""
+    original = getattr(owner, name)
+    calls = []
+
+    @wraps(original)
+    def patched(self, *args, **kwargs):
+        calls.append(self)
+        return original(self, *args, **kwargs)
+
+    monkeypatch.setattr(owner, name, patched)
+    return calls

@@ -8,6 +8,7 @@ from functools import wraps
 from types import MethodType
 
 import pytest
+from around import spy
 from django.core.exceptions import ValidationError
 from django.db import DatabaseError, connection, connections, transaction
 from django.db.models import (
@@ -32,6 +33,7 @@ from django.test.utils import CaptureQueriesContext, register_lookup
 from examples import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from kinds import KINDS, in_memory, in_row
 from testapp import models
 
 from optilock import RecordModifiedError, fast_update, plain_sql
@@ -39,34 +41,6 @@ from optilock import RecordModifiedError, fast_update, plain_sql
 DAY = datetime.date(2024, 2, 29)
 MOMENT = datetime.datetime(2024, 2, 29, 12, 0, tzinfo=datetime.timezone.utc)
 ONE_DAY = datetime.timedelta(1)
-TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20)
-NUMBERS = st.integers(-(2**31), 2**31 - 1)
-KINDS = {
-    "text": TEXT,
-    "long": st.none() | TEXT,
-    "number": NUMBERS,
-    "big": st.none() | st.integers(-(2**63), 2**63 - 1),
-    "ratio": st.floats(-1e9, 1e9),
-    "price": st.none() | st.decimals(-9999999, 9999999, places=2),
-    "yes": st.booleans(),
-    "day": st.none() | st.dates(datetime.date(1900, 1, 1)),
-    "moment": st.none()
-    | st.datetimes(
-        datetime.datetime(1900, 1, 2),
-        datetime.datetime(2100, 1, 1),
-        timezones=st.just(datetime.timezone.utc),
-    ),
-    "clock": st.none() | st.times(),
-    "span": st.none()
-    | st.timedeltas(datetime.timedelta(-9999), datetime.timedelta(9999)),
-    "key": st.uuids(version=4),  # MariaDB refuses what no version makes
-    "data": st.none()
-    | st.recursive(
-        st.booleans() | NUMBERS | TEXT,
-        lambda inner: st.lists(inner, max_size=3),
-        max_leaves=5,
-    ),
-}
 SAVES = st.lists(
     st.tuples(
         st.fixed_dictionaries({}, optional=KINDS),
@@ -99,33 +73,6 @@ def write_both_ways(saves):
             instance.save(update_fields=update_fields)
         assert in_memory(locked) == in_memory(ordinary)
         assert in_row(locked) == in_row(ordinary)
-
-
-def in_memory(instance):
-    return {
-        name: value
-        for name, value in vars(instance).items()
-        if name not in ("_state", "id")
-    }
-
-
-def in_row(instance):
-    row = type(instance).objects.filter(pk=instance.pk).values().get()
-    return {name: value for name, value in row.items() if name != "id"}
-
-
-def spy(monkeypatch, owner, name):
-    """Patch a method as a package does, and collect whose it is called."""
-    original = getattr(owner, name)
-    calls = []
-
-    @wraps(original)
-    def patched(self, *args, **kwargs):
-        calls.append(self)
-        return original(self, *args, **kwargs)
-
-    monkeypatch.setattr(owner, name, patched)
-    return calls
 
 
 def known(model, **values):
