@@ -23,7 +23,7 @@ def tables(plan: harness.Plan) -> Iterator[harness.Table]:
 
     from benchmarks import models
     from optilock import fast_update, loaded
-    from optilock.plain_sql import PlainFields
+    from optilock.plain_fields import PlainFields
     from optilock.save_state import SaveState
 
     begin()

@@ -69,7 +69,7 @@ def insert_row(
     plain = _plain_fields(lock, table, has_pk=key is not None)
     if plain is None:
         return None
-    connection, returning = connections[using], meta.db_returning_fields  # type: ignore[attr-defined]  # nor this
+    connection, returning = connections[using], meta.db_returning_fields
     rows = _insert(connection, plain, [instance], returning)
     if rows is None:
         return None
@@ -242,7 +242,7 @@ def _learn(
     Nor if what it returns has to be converted.
     """
     query = InsertQuery(fields[0].model)
-    query.insert_values(fields, objs, raw=False)
+    query.insert_values(fields, list(objs), raw=False)
     compiler: Any = query.get_compiler(connection.alias)
     compiler.returning_fields = returning
     (sql, bound), *more = compiler.as_sql()

@@ -191,8 +191,9 @@ def is_plain(
 
 
 def _plain_fields(lock: Lock, table: type[models.Model]) -> PlainFields | None:
-    """Return what a whole save writes beside the version; ``None`` if not plain values.
+    """Return what a save of the whole row writes beside the version.
 
+    ``None`` if that isn't plain values.
     """
     fields = table._meta.local_concrete_fields
     keys = table._meta.pk_fields

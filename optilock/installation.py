@@ -6,7 +6,7 @@ templates, the first conflict is an error 500.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 
 from django.apps import apps
 from django.conf import settings
@@ -35,7 +35,8 @@ def note_need(user: Callable[..., object]) -> None:
 
 def watch() -> None:
     """Register the check, which no app may be there to register."""
-    if check_installation not in checks.registry.registry.registered_checks:
+    registered: Container[object] = checks.registry.registry.registered_checks
+    if check_installation not in registered:
         checks.register(check_installation, checks.Tags.urls)
 
 

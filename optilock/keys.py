@@ -316,4 +316,4 @@ def watch_loading(model: Any) -> None:
 
     before = model.from_db
     describe_as(from_db, getattr(before, "__func__", before))  # type: ignore[arg-type]  # a function
-    model.from_db = classmethod(from_db)
+    model.from_db = classmethod(from_db)  # type: ignore[arg-type]  # by position

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from optilock.plain_fields import PlainFields
 
     _Fields = tuple[Sequence[ModelField], PlainFields | None]
-    _Guard = tuple[str, Callable[..., object], Callable[..., object]]
+    _Guard = tuple[str, Callable[..., object], Any]
 
 __all__ = ["Lock", "wrap"]
 
@@ -69,7 +69,9 @@ class Lock:
         own = vars(model)
         self._has_own_update = "_do_update" in own
         self._has_own = not own.keys().isdisjoint(_METHODS)
-        is_alone = not hasattr(model, "remember_loaded")  # VersionedModel does it itself
+        is_alone = not hasattr(
+            model, "remember_loaded"
+        )  # VersionedModel does it itself
         if is_alone:
             keys.watch_loading(model)
         for name, guard, method in _guards_of(self):

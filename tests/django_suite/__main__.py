@@ -20,14 +20,17 @@ import sys
 import tarfile
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import django
 import inside
-from comparison import Run, label, report, report_time, run
+from comparison import Run, label, report, report_time, run, together
 from reasons import listed
 
 FILE = Path(__file__).with_name("reasons.txt")
+#: How many folders' tests have their tables in one database.
+TOGETHER = 10
 
 
 def main() -> int:
@@ -40,7 +43,6 @@ def main() -> int:
             options.into,
             is_lock=options.inside == "lock",
             field_alone=options.field,
-            parallel=options.parallel,
         )
         return 0
     labels = options.labels or sorted(_labels(source))
@@ -106,9 +108,16 @@ def _labels(source: Path) -> Iterator[str]:
 
 
 def _run(which: str, options: argparse.Namespace, labels: list[str]) -> Run:
+    """Run tests some folders at a time.
+
+    After each of most tests, SQLite looks for missing rows in every table there is.
+    """
     command = [sys.executable, __file__, "--inside", which]
     command += ["--field"] * options.field
-    return run([*command, f"--parallel={options.parallel}"], *labels)
+    starts = range(0, len(labels), TOGETHER)
+    groups = [labels[start : start + TOGETHER] for start in starts]
+    with ThreadPoolExecutor(options.parallel) as pool:
+        return together(pool.map(lambda group: run(command, *group), groups))
 
 
 if __name__ == "__main__":

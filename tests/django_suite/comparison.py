@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-__all__ = ["Run", "label", "report", "report_time", "run"]
+__all__ = ["Run", "label", "report", "report_time", "run", "together"]
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,18 @@ def run(command: Iterable[str], *labels: str) -> Run:
             sys.exit(ran.stdout.decode(errors="replace")[-5000:])
         found = json.loads(into.read_text())
     return Run(**found | {"ids": frozenset(found["ids"])})
+
+
+def together(runs: Iterable[Run]) -> Run:
+    """Return runs of different tests as one."""
+    runs = list(runs)
+    failed = {test: text for run in runs for test, text in run.failed.items()}
+    return Run(
+        ids=frozenset().union(*(run.ids for run in runs)),
+        failed=failed,
+        models=sum(run.models for run in runs),
+        seconds=sum(run.seconds for run in runs),
+    )
 
 
 def label(test: str) -> str:

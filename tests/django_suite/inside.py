@@ -7,7 +7,6 @@ import os
 import resource
 import runpy
 import sys
-import traceback
 import types
 from collections.abc import Iterable
 from contextlib import suppress
@@ -19,12 +18,7 @@ from unittest import TestCase, TextTestResult
 from django.db import models
 from django.db.models import signals
 from django.db.models.base import ModelBase
-from django.test.runner import (
-    DiscoverRunner,
-    ParallelTestSuite,
-    RemoteTestResult,
-    RemoteTestRunner,
-)
+from django.test.runner import DiscoverRunner
 
 __all__ = [
     "LEFT_OUT",
@@ -71,7 +65,6 @@ def run(
     *,
     is_lock: bool,
     field_alone: bool,
-    parallel: int,
 ) -> None:
     """Run Django's tests in this process, which is good for nothing else afterwards.
 
@@ -81,7 +74,6 @@ def run(
         into: the file that is told what became of them.
         is_lock: put in the lock, or else a plain column.
         field_alone: never put in the base class.
-        parallel: how many processes.
     """
     os.chdir(source)
     sys.path[0] = str(source)
@@ -93,7 +85,7 @@ def run(
     vars(settings).update(TEST_RUNNER=f"{__name__}.Runner")
     sys.modules[SETTINGS] = settings
     os.environ["DJANGO_SETTINGS_MODULE"] = SETTINGS
-    sys.argv = ["runtests.py", f"--parallel={parallel}", *labels]
+    sys.argv = ["runtests.py", "--parallel=1", *labels]
     with suppress(SystemExit):  # what failed is in the file
         runpy.run_path("runtests.py", run_name="__main__")
 
@@ -166,11 +158,13 @@ def with_base(bases: Iterable[Any], is_lock: bool) -> tuple[Any, ...]:
 def _base(is_lock: bool) -> Any:
     from optilock import VersionedModel  # not before the first model is declared
 
+    column = VersionedModel._meta.get_field("version")
+    # The first after the key, whatever was declared before it was imported.
+    column.creation_counter = 0
     if is_lock:
         return VersionedModel
     field = version(is_lock)
-    # In the same place among the columns.
-    field.creation_counter = VersionedModel._meta.get_field("version").creation_counter
+    field.creation_counter = column.creation_counter
     meta = type("Meta", (), {"abstract": True})
     members = {"__module__": VersionedModel.__module__, "Meta": meta, "version": field}
     return type(models.Model)("Control", (models.Model,), members)
@@ -212,31 +206,9 @@ class Result(TextTestResult):
         super().startTest(test)
 
 
-class SentResult(RemoteTestResult):
-    """What another process tells: texts, for many an error can't be pickled."""
-
-    def addError(self, test: Any, err: Any) -> None:  # noqa: N802
-        super().addError(test, _as_text(err))
-
-    def addFailure(self, test: Any, err: Any) -> None:  # noqa: N802
-        super().addFailure(test, _as_text(err))
-
-    def addSubTest(self, test: Any, subtest: Any, err: Any) -> None:  # noqa: N802
-        super().addSubTest(test, subtest, err and _as_text(err))
-
-
-class SendingRunner(RemoteTestRunner):
-    resultclass = SentResult
-
-
-class Suite(ParallelTestSuite):
-    runner_class = SendingRunner
-
-
 class Runner(DiscoverRunner):
     """Writes to a file what failed, and what it took."""
 
-    parallel_test_suite = Suite
     into: ClassVar[Path]
     models: ClassVar[set[str]]
 
@@ -257,11 +229,6 @@ class Runner(DiscoverRunner):
         }
         self.into.write_text(json.dumps(found))
         return super().suite_result(suite, result, **kwargs)
-
-
-def _as_text(error: Any) -> Any:
-    text = "".join(traceback.format_exception(*error))
-    return AssertionError, AssertionError(text), None
 
 
 def _cpu() -> float:

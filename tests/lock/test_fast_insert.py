@@ -11,8 +11,10 @@ from django.db import (
     IntegrityError,
     connection,
     connections,
-    models as fields,
     transaction,
+)
+from django.db import (
+    models as fields,
 )
 from django.db.models import Manager, Model, QuerySet, Value
 from django.db.models.functions import Upper
@@ -35,9 +37,9 @@ ROWS = st.lists(st.fixed_dictionaries({}, optional=KINDS), min_size=1, max_size=
 
 WAYS = {
     "save": lambda obj, using="default": obj.save(using=using),
-    "bulk_create": lambda obj, using="default": type(obj)
-    .objects.using(using)
-    .bulk_create([obj]),
+    "bulk_create": lambda obj, using="default": (
+        type(obj).objects.using(using).bulk_create([obj])
+    ),
 }
 
 
@@ -117,10 +119,14 @@ def test_any_number_of_rows_compiles_nothing_once_several_were_inserted(monkeypa
 def test_statement_is_djangos(insert, monkeypatch):
     insert(models.LockedKinds())
     with statements() as short:
-        insert(models.LockedKinds(text="one", key="3c8a2f6e-6f0e-4a7e-9d53-6b1f8a3c5d11"))
+        insert(
+            models.LockedKinds(text="one", key="3c8a2f6e-6f0e-4a7e-9d53-6b1f8a3c5d11")
+        )
     monkeypatch.setattr(fast_insert, "IS_KNOWN", False)
     with statements() as djangos:
-        insert(models.LockedKinds(text="one", key="3c8a2f6e-6f0e-4a7e-9d53-6b1f8a3c5d11"))
+        insert(
+            models.LockedKinds(text="one", key="3c8a2f6e-6f0e-4a7e-9d53-6b1f8a3c5d11")
+        )
     assert short == djangos
 
 
@@ -254,7 +260,8 @@ def test_patched_method_is_called(owner, name, is_warm, insert, monkeypatch):
 
 @pytest.mark.django_db
 @pytest.mark.parametrize(
-    ("owner", "name"), [(Model, "_do_insert"), (Model, "_save_table"), (Manager, "_insert")]
+    ("owner", "name"),
+    [(Model, "_do_insert"), (Model, "_save_table"), (Manager, "_insert")],
 )
 def test_patched_method_of_a_save_is_called(owner, name, monkeypatch):
     models.LockedKinds().save()
@@ -321,9 +328,9 @@ def test_renamed_thing_is_called_by_its_new_name(owner, attribute, insert, monke
         return execute(sql, params, many, context)
 
     monkeypatch.setattr(owner, attribute, "another_name")
-    with connection.execute_wrapper(wrapper), pytest.raises(DatabaseError):
-        with transaction.atomic():
-            insert(models.LockedKinds(pk=5))
+    in_block = transaction.atomic()
+    with connection.execute_wrapper(wrapper), pytest.raises(DatabaseError), in_block:
+        insert(models.LockedKinds(pk=5))
     assert "another_name" in seen[0]
 
 

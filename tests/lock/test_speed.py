@@ -112,7 +112,7 @@ def test_declaring_a_model_leaves_few_objects_behind():
     plain = objects_left_by(lambda: declare(Model, version=BigIntegerField()))
     alone = objects_left_by(lambda: declare(Model, version=IntegerVersionField()))
     whole = objects_left_by(lambda: declare(VersionedModel))
-    assert max(alone, whole) <= plain + 30
+    assert max(alone, whole) <= plain + 40
 
 
 @pytest.mark.django_db
@@ -122,7 +122,7 @@ def test_lock_itself_calls_few_functions():
     own = [code.co_name for code in codes if code.co_filename.startswith(package)]
     # A comprehension is called before Python 3.12 only.
     own = [name for name in own if name[0] != "<"]
-    assert len(own) <= 24
+    assert len(own) <= 25
 
 
 @pytest.mark.django_db
