@@ -18,6 +18,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from django.db import IntegrityError, connection
+from django.db.models import Model
 
 from benchmarks import harness, http, pages
 from benchmarks.load import contenders as loaded
@@ -63,6 +64,24 @@ def tables(plan: harness.Plan) -> Iterator[harness.Table]:
         "a refusal, caught",
         {"Django, IntegrityError": duplicate(), "optilock": stale(models.Locked)}
         | {alone: stale(models.LockedByField)},
+    )
+    # A plain integer in place of the version, so that the lock is compared, and not one
+    # column more.
+    seven = {"Django, a plain integer": models.HandWritten, **six}
+    del seven[django]
+    yield counted(
+        plan,
+        "create(), in atomic()",
+        {
+            name: in_atomic(model._default_manager.create)
+            for name, model in seven.items()
+        },
+    )
+    yield counted(
+        plan,
+        "bulk_create() of 100",
+        {name: inserting(model, 100) for name, model in seven.items()},
+        calls=2,
     )
     rows = loaded(100)
     yield counted(
@@ -159,6 +178,12 @@ def control(command: str) -> None:
     _, status = os.waitpid(pid, 0)
     if status:
         raise RuntimeError(f"callgrind_control {command} failed.")
+
+
+def inserting(model: type[Model], number: int) -> harness.Way:
+    """Return a function that inserts so many rows at once."""
+    manager = model._default_manager
+    return lambda: manager.bulk_create(model() for _ in range(number))
 
 
 def duplicate() -> harness.Way:

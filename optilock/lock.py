@@ -78,7 +78,8 @@ class Lock:
             if name in own:
                 wrap(model, name, guard)
             elif is_alone or name != "refresh_from_db":
-                describe_as(method, getattr(model, name))
+                if name[0] != "_":
+                    describe_as(method, getattr(model, name))
                 setattr(model, name, method)
         self._guards = [own[name] for name in _METHODS]
         self._guard = self._guards[-1]

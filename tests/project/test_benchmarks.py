@@ -94,6 +94,8 @@ HEAVIEST = {
     "save() in atomic()": 0.67,
     "save(), two tables": 0.55,
     "loading one row": 1.03,
+    "create(), in atomic()": 1.05,
+    "bulk_create() of 100": 1.1,
     "loading 100 rows": 1.07,
     "a refusal, caught": 1.5,
 }
