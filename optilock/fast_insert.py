@@ -162,9 +162,12 @@ def _insert(
         objs: whose they are.
         returning: the fields that are returned.
     """
-    if (
-        returning and not connection.features.can_return_columns_from_insert
-    ) or not _is_djangos(connection, plain):
+    if returning and (
+        not connection.features.can_return_columns_from_insert
+        or any(hasattr(field, "from_db_value") for field in returning)
+    ):
+        return None  # or it would have to be read in another way, or converted
+    if not _is_djangos(connection, plain):
         return None
     rows = []
     for obj in objs:

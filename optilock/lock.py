@@ -69,9 +69,8 @@ class Lock:
         own = vars(model)
         self._has_own_update = "_do_update" in own
         self._has_own = not own.keys().isdisjoint(_METHODS)
-        is_alone = not hasattr(
-            model, "remember_loaded"
-        )  # VersionedModel does it itself
+        # VersionedModel has its own ways to load a row.
+        is_alone = not hasattr(model, "remember_loaded")
         if is_alone:
             keys.watch_loading(model)
         for name, guard, method in _guards_of(self):

@@ -182,6 +182,50 @@ def test_what_the_database_makes_of_a_row_is_read_back():
 
 
 @pytest.mark.django_db
+def test_what_is_read_back_is_converted(insert, monkeypatch):
+    insert(models.Computed(name="one", colour="blue"))
+    colour = models.Computed._meta.get_field("colour")
+
+    def from_db_value(value, expression, connection):
+        return value.upper()
+
+    monkeypatch.setattr(colour, "from_db_value", from_db_value, raising=False)
+    row = models.Computed(name="one", colour="blue")
+    insert(row)
+    assert row.colour == "BLUE"
+
+
+@pytest.mark.skipif(
+    connection.vendor == "postgresql", reason="psycopg tells of a key in no other way"
+)
+@pytest.mark.django_db
+def test_a_database_that_can_t_return_columns_tells_the_key_as_it_can(monkeypatch):
+    models.LockedKinds().save()
+    features = type(connection.features)
+    monkeypatch.setattr(features, "can_return_columns_from_insert", False)
+    row = models.LockedKinds(text="one")
+    row.save()
+    assert models.LockedKinds.objects.get(text="one") == row
+
+
+@pytest.mark.django_db
+def test_rows_are_written_as_the_backend_writes_them(monkeypatch):
+    vars(connections["default"]).pop("_optilock_known", None)
+    ops = type(connection.ops)
+    original = ops.bulk_insert_sql
+
+    def bulk_insert_sql(self, *args):
+        return original(self, *args).replace("), (", "),  (")
+
+    monkeypatch.setattr(ops, "bulk_insert_sql", bulk_insert_sql)
+    for _ in range(2):
+        with statements() as sent:
+            models.Author.objects.bulk_create([models.Author(), models.Author()])
+        assert connection.vendor == "postgresql" or "),  (" in sent[0]
+    assert models.Author.objects.count() == 4
+
+
+@pytest.mark.django_db
 def test_rows_keep_the_order_they_are_given(insert):
     author = models.Author.objects.create()
     for number in range(3):
