@@ -181,12 +181,14 @@ def _insert(
     key = (len(rows) > 1, len(fields), table, *names)
     text: _Text | None = vars(connection).get(KNOWN, {}).get(key, NEVER)
     if text is NEVER:
-        text = _learn(connection, fields, returning, objs, rows)
+        text, statement = _learn(connection, fields, returning, objs, rows)
         remember(connection, key, text)
+    elif text is not None:
+        statement = text.with_rows(rows)
     if text is None:
         return None
     with connection.cursor() as cursor:
-        cursor.execute(*text.with_rows(rows))
+        cursor.execute(*statement)
         return cursor.fetchall() if returning else ()
 
 
@@ -239,10 +241,15 @@ def _learn(
     returning: Sequence[ModelField],
     objs: Sequence[models.Model],
     rows: Sequence[Sequence[object]],
-) -> _Text | None:
-    """Return what Django sends; ``None`` if that isn't one statement of such a text.
+) -> tuple[_Text | None, Statement]:
+    """Return the text of what Django sends, and what it sends.
 
-    Nor if what it returns has to be converted.
+    Fields have been asked once more what is to be written: a clock has gone on, and the
+    objects hold what it said last.
+
+    Returns:
+        The text is ``None`` if it isn't one statement of such a text, or what it
+        returns has to be converted.
     """
     query = InsertQuery(fields[0].model)
     query.insert_values(fields, list(objs), raw=False)
@@ -251,15 +258,15 @@ def _learn(
     (sql, bound), *more = compiler.as_sql()
     columns = [field.get_col(field.model._meta.db_table) for field in returning]
     if more or compiler.returning_params or compiler.get_converters(columns):
-        return None
+        return None, (sql, bound)
     row = f"({', '.join(['%s'] * len(fields))})"
     head, _, tail = sql.partition(row)
     last = tail.rpartition(row)[2] if len(rows) > 1 else tail
     for text in (_Text(head, row, last), _Text(sql, "", "")):
         found, params = text.with_rows(rows)
         if found == sql and types_of(params) == types_of(bound):
-            return text
-    return None
+            return text, (sql, bound)
+    return None, (sql, bound)
 
 
 _COLUMN = attrgetter("column")

@@ -182,6 +182,15 @@ def test_what_the_database_makes_of_a_row_is_read_back():
 
 
 @pytest.mark.django_db
+def test_an_object_holds_the_moment_that_is_in_its_row(insert):
+    vars(connections["default"]).pop("_optilock_known", None)
+    for number in range(2):
+        row = models.Badge(number=number)
+        insert(row)
+        assert row.modified == models.Badge.objects.get(number=number).modified
+
+
+@pytest.mark.django_db
 def test_what_is_read_back_is_converted(insert, monkeypatch):
     insert(models.Computed(name="one", colour="blue"))
     colour = models.Computed._meta.get_field("colour")
