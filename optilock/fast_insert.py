@@ -20,7 +20,7 @@ from django.db.models.sql import InsertQuery
 from django.db.models.sql.compiler import SQLInsertCompiler
 
 from optilock.djangos import IS_KNOWN, are_djangos
-from optilock.fast_update import have_known_pre_save, is_plain
+from optilock.fast_update import have_known_pre_save
 from optilock.plain_fields import METHODS_OF_FIELD, PlainFields
 from optilock.plain_sql import KNOWN, NEVER, remember, types_of
 
@@ -58,7 +58,7 @@ def insert_row(
     if (
         meta.order_with_respect_to
         or type(instance)._do_insert is not models.Model._do_insert  # type: ignore[attr-defined]  # not in the stubs
-        or not is_plain(lock, table, instance, save_table)
+        or not (IS_KNOWN and lock.is_alone(instance, save_table, table))
     ):
         return None
     pk: Any = meta.pk

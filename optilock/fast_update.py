@@ -34,7 +34,6 @@ from optilock.rows import as_of_now, reads_old_snapshot
 __all__ = [
     "current_version",
     "have_known_pre_save",
-    "is_plain",
     "sends_as_usual",
     "update_further_row",
     "update_row",
@@ -143,7 +142,7 @@ def _way(
     if (
         pk_val is None
         or (type(pk_val) is tuple and None in pk_val)
-        or not is_plain(lock, table, instance, save_table)
+        or not (IS_KNOWN and lock.is_alone(instance, save_table, table))
     ):
         return None
     seen, plain = lock.plain_fields.get(table, (None, None))
@@ -160,34 +159,6 @@ def _way(
             return None
         plain.methods = methods
     return connection, plain
-
-
-def is_plain(
-    lock: Lock,
-    table: type[models.Model],
-    instance: models.Model,
-    save_table: Callable[..., bool],
-) -> bool:
-    """Tell whether a table is saved by Django alone, through a manager of Django's.
-
-    A row that a manager of somebody's own hides stays hidden.
-
-    Args:
-        lock: as for ``update_row()``.
-        table: as for ``update_further_row()``.
-        instance: the same.
-        save_table: the same.
-    """
-    manager = table._base_manager
-    own = vars(manager)
-    return (
-        IS_KNOWN
-        and lock.is_alone(instance, save_table)
-        and type(manager) is models.Manager
-        and _queryset_class(manager) is models.QuerySet
-        and "get_queryset" not in own
-        and "using" not in own
-    )
 
 
 def _plain_fields(lock: Lock, table: type[models.Model]) -> PlainFields | None:
@@ -287,8 +258,6 @@ def _methods_of(
 
 #: Whether Django reads back what an expression came to: from Django 6.0 on.
 _READS_BACK = "returning_fields" in signature(models.Model._do_update).parameters
-
-_queryset_class = attrgetter("_queryset_class")
 
 # What is called, and what is likely to be patched, on the way to an UPDATE.
 _METHODS_OF_COMPILER = attrgetter(

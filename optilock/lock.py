@@ -85,14 +85,31 @@ class Lock:
         rollback.watch_connections()
         rollback.watch_deletes(version_field)
 
-    def is_alone(self, instance: models.Model, save_table: object) -> bool:
+    def is_alone(
+        self,
+        instance: models.Model,
+        save_table: object,
+        table: type[models.Model] | None = None,
+    ) -> bool:
         """Tell whether a table is saved by Django's own code alone.
 
         Args:
             instance: what is saved.
             save_table: the bound ``_save_table()`` behind the lock's.
+            table: the model whose table it is, if its manager has to be Django's,
+                too: a row that one of somebody's own hides stays hidden.
         """
         behind = super(self.model, instance)._do_update  # type: ignore[misc]
+        if table is not None:
+            manager: Any = table._base_manager
+            own = vars(manager)
+            if (
+                type(manager) is not models.Manager
+                or manager._queryset_class is not models.QuerySet  # type: ignore[attr-defined]  # not in the stubs
+                or "get_queryset" in own
+                or "using" in own
+            ):
+                return False
         return (
             type(instance)._do_update is self._guard
             and not self._has_own_update
