@@ -14,7 +14,6 @@ from django.core.exceptions import ImproperlyConfigured
 __all__ = [
     "IS_KNOWN",
     "are_djangos",
-    "describe_as",
     "not_called",
     "require_known_django",
     "signature_of",
@@ -85,18 +84,6 @@ def are_djangos(*functions: object) -> bool:
         ).startswith("django.db.")
         for function in functions
     )
-
-
-def describe_as(method: FunctionType, behind: FunctionType) -> None:
-    """Give a method the name, the documentation and the marks of the one behind it.
-
-    ``functools.wraps()`` would keep that one as well, in a dictionary for each method
-    of each model.
-    """
-    method.__module__ = behind.__module__
-    method.__name__, method.__qualname__ = behind.__name__, behind.__qualname__
-    method.__doc__ = behind.__doc__
-    vars(method).update(vars(behind))
 
 
 def signature_of(

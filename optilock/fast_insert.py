@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import chain
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from django.db import connections, models
 from django.db.models.sql import InsertQuery
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from optilock.plain_sql import Statement
     from optilock.rows import ModelField
 
-__all__ = ["insert_row", "insert_rows", "is_djangos"]
+__all__ = ["insert_row", "insert_rows", "is_djangos_insert"]
 
 
 def insert_row(
@@ -61,7 +61,7 @@ def insert_row(
         or not (IS_KNOWN and lock.is_alone(instance, save_table, table))
     ):
         return None
-    pk: Any = meta.pk
+    pk = meta.pk
     key = getattr(instance, pk.attname)
     if key is None:
         key = pk.get_pk_value_on_save(instance)
@@ -74,8 +74,11 @@ def insert_row(
     if rows is None:
         return None
     for row in rows:
-        for value, field in zip(row, returning, strict=True):
-            setattr(instance, field.attname, value)
+        if _ASSIGNS:
+            instance._assign_returned_values(row, returning)  # type: ignore[attr-defined]  # nor this
+        else:
+            for value, field in zip(row, returning, strict=True):
+                setattr(instance, field.attname, value)
     return connection
 
 
@@ -108,7 +111,7 @@ def insert_rows(
     return _insert(connections[using], plain, objs, returning or ())
 
 
-def is_djangos(insert: object) -> bool:
+def is_djangos_insert(insert: object) -> bool:
     """Tell whether this is ``QuerySet._insert()`` as Django has it.
 
     Args:
@@ -140,6 +143,7 @@ def _plain_fields(
         if (
             not fields
             or plain.is_placed
+            or not plain.set_their_own
             or len(meta.pk_fields) > 1
             or not have_known_pre_save(lock, fields)
         ):
@@ -167,7 +171,14 @@ def _insert(
         or any(hasattr(field, "from_db_value") for field in returning)
     ):
         return None  # or it would have to be read in another way, or converted
-    if not _is_djangos(connection, plain):
+    if not _sends_as_usual(connection, plain):
+        return None
+    fields = plain.fields
+    table = fields[0].model._meta.db_table
+    names = map(_COLUMN, chain(fields, returning))
+    key = (len(objs) > 1, len(fields), table, *names)
+    text: _Text | None = vars(connection).get(KNOWN, {}).get(key, NEVER)
+    if text is None:
         return None
     rows = []
     for obj in objs:
@@ -175,42 +186,34 @@ def _insert(
         if params is None:
             return None
         rows.append(params)
-    fields = plain.fields
-    table = fields[0].model._meta.db_table
-    names = map(_COLUMN, chain(fields, returning))
-    key = (len(rows) > 1, len(fields), table, *names)
-    text: _Text | None = vars(connection).get(KNOWN, {}).get(key, NEVER)
     if text is NEVER:
-        text, statement = _learn(connection, fields, returning, objs, rows)
+        text = _learn(connection, fields, returning, objs, rows)
         remember(connection, key, text)
-    elif text is not None:
-        statement = text.with_rows(rows)
-    if text is None:
-        return None
+        if text is None:
+            return None
     with connection.cursor() as cursor:
-        cursor.execute(*statement)
+        cursor.execute(*text.with_rows(rows))
         return cursor.fetchall() if returning else ()
 
 
-def _is_djangos(connection: BaseDatabaseWrapper, plain: PlainFields) -> bool:
+def _sends_as_usual(connection: BaseDatabaseWrapper, plain: PlainFields) -> bool:
     """Tell whether nobody has a hand in how Django makes and sends the ``INSERT``."""
     ops = connection.ops
     compiler = ops.compiler("SQLInsertCompiler")
-    methods = [
+    sending = (
         compiler,
         getattr(ops.compiler, "__func__", None),
-        _METHODS_OF_COMPILER(compiler),
-        _METHODS_OF_COMPILER(SQLInsertCompiler),
-        _METHODS_OF_QUERY(InsertQuery),
+        getattr(ops.quote_name, "__func__", None),
+        *_METHODS_OF_COMPILER(compiler),
+        *_METHODS_OF_COMPILER(SQLInsertCompiler),
+        *_METHODS_OF_QUERY(InsertQuery),
         models.Model._do_insert,  # type: ignore[attr-defined]  # not in the stubs
         models.QuerySet._insert,  # type: ignore[attr-defined]  # nor this
         models.Manager._insert,  # type: ignore[attr-defined]  # nor this
-        *map(METHODS_OF_FIELD, plain.kinds),
-    ]
+    )
+    methods = [sending, *map(METHODS_OF_FIELD, plain.kinds)]
     if methods != plain.methods:  # they may be patched at any time
-        if not all(
-            are_djangos(*(one if type(one) is tuple else (one,))) for one in methods
-        ):
+        if not are_djangos(*chain.from_iterable(methods)):
             return False
         plain.methods = methods
     return True
@@ -221,16 +224,13 @@ class _Text(NamedTuple):
 
     #: What stands before the rows.
     head: str
-    #: What stands for each; none if there is one list for each column instead, as
-    #: PostgreSQL's ``UNNEST()`` takes them.
+    #: What stands for each.
     row: str
     #: What stands behind the rows.
     tail: str
 
     def with_rows(self, rows: Sequence[Sequence[object]]) -> Statement:
         """Return SQL and parameters."""
-        if not self.row:
-            return self.head, tuple(map(list, zip(*rows, strict=True)))
         marks = ", ".join([self.row] * len(rows))
         return self.head + marks + self.tail, tuple(chain.from_iterable(rows))
 
@@ -241,35 +241,37 @@ def _learn(
     returning: Sequence[ModelField],
     objs: Sequence[models.Model],
     rows: Sequence[Sequence[object]],
-) -> tuple[_Text | None, Statement]:
-    """Return the text of what Django sends, and what it sends.
+) -> _Text | None:
+    """Return the text of what Django sends, if it has nothing but names in it.
 
-    Fields have been asked once more what is to be written: a clock has gone on, and the
-    objects hold what it said last.
+    PostgreSQL's ``UNNEST()`` of several rows has the types of their columns as well,
+    which a migration may change.
 
     Returns:
-        The text is ``None`` if it isn't one statement of such a text, or what it
-        returns has to be converted.
+        ``None`` if it isn't one statement of such a text, or what it returns has to be
+        converted.
     """
     query = InsertQuery(fields[0].model)
-    query.insert_values(fields, list(objs), raw=False)
-    compiler: Any = query.get_compiler(connection.alias)
+    # What is to be written has been asked, and a clock would go on: raw takes it as
+    # it is.
+    query.insert_values(fields, list(objs), raw=True)
+    compiler = query.get_compiler(connection.alias)
     compiler.returning_fields = returning
     (sql, bound), *more = compiler.as_sql()
     columns = [field.get_col(field.model._meta.db_table) for field in returning]
     if more or compiler.returning_params or compiler.get_converters(columns):
-        return None, (sql, bound)
+        return None
     row = f"({', '.join(['%s'] * len(fields))})"
     head, _, tail = sql.partition(row)
-    last = tail.rpartition(row)[2] if len(rows) > 1 else tail
-    for text in (_Text(head, row, last), _Text(sql, "", "")):
-        found, params = text.with_rows(rows)
-        if found == sql and types_of(params) == types_of(bound):
-            return text, (sql, bound)
-    return None, (sql, bound)
+    text = _Text(head, row, tail.rpartition(row)[2])
+    found, params = text.with_rows(rows)
+    is_same = found == sql and types_of(params) == types_of(bound)
+    return text if is_same else None
 
 
 _COLUMN = attrgetter("column")
+#: Whether Django assigns what was returned by a method: from Django 6.0 on.
+_ASSIGNS = hasattr(models.Model, "_assign_returned_values")
 
 # What is called, and what is likely to be patched, on the way to an INSERT.
 _METHODS_OF_COMPILER = attrgetter(

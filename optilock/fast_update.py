@@ -240,6 +240,7 @@ def _methods_of(
     sending = (
         compiler,
         getattr(ops.compiler, "__func__", None),
+        getattr(ops.quote_name, "__func__", None),
         *_METHODS_OF_COMPILER(compiler),
         SQLUpdateCompiler.as_sql,
         SQLUpdateCompiler.execute_sql,

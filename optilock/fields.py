@@ -201,7 +201,7 @@ class IntegerVersionField(_IntegerField):
             (state.adding and "adding" in vars(state)) or self.attname not in values
         ):
             setattr(model_instance, self.attname, self.get_default())
-        version = values.get(self.attname)
+        version = values.get(self.attname)  # which is nearly always as expected()
         if type(version) is not int or version == LAST_VERSION:
             version = self.expected(model_instance)
         if not add:

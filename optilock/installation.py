@@ -34,7 +34,10 @@ def note_need(user: Callable[..., object]) -> None:
 
 
 def watch() -> None:
-    """Register the check, which no app may be there to register."""
+    """Register the check, which no app may be there to register.
+
+    This runs for each model, in migrations too, and registering takes a while.
+    """
     registered: Container[object] = checks.registry.registry.registered_checks
     if check_installation not in registered:
         checks.register(check_installation, checks.Tags.urls)

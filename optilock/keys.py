@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from functools import wraps
 from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ from django.core.exceptions import ValidationError
 from django.db import connections, models
 
 from optilock import rollback
-from optilock.djangos import IS_KNOWN, are_djangos, describe_as
+from optilock.djangos import IS_KNOWN, are_djangos
 from optilock.loaded import NAME, UNKNOWN, copied, note, prepare, recall
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ __all__ = [
     "note_inserting",
     "note_key",
     "note_loaded_key",
+    "note_new_key",
     "refuse_new_key",
     "remembers_key",
     "treat_as_new",
@@ -315,5 +317,5 @@ def watch_loading(model: Any) -> None:
         return instance
 
     before = model.from_db
-    describe_as(from_db, getattr(before, "__func__", before))  # type: ignore[arg-type]  # a function
-    model.from_db = classmethod(from_db)  # type: ignore[arg-type]  # by position
+    described: Any = wraps(getattr(before, "__func__", before))(from_db)
+    model.from_db = classmethod(described)

@@ -8,7 +8,7 @@ and that ``_do_update()``. ``Lock`` stands around each of them, under the same n
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from functools import partial, wraps
+from functools import partial
 from types import MethodType
 from typing import TYPE_CHECKING, Any
 
@@ -17,15 +17,10 @@ from django.db.models.functions import Greatest
 from django.db.models.signals import post_save, pre_save
 
 from optilock import fast_insert, fast_update, keys, loaded, rollback, unlocking
-from optilock.djangos import (
-    are_djangos,
-    describe_as,
-    not_called,
-    require_known_django,
-)
+from optilock.djangos import are_djangos, not_called, require_known_django
 from optilock.exceptions import refusal
 from optilock.expressions import ExpectedVersion, NextVersion
-from optilock.refreshing import refresh
+from optilock.guarding import put_guards
 from optilock.rows import ModelField, bump_parent, name_of, version_field
 from optilock.save_state import SaveState
 
@@ -36,10 +31,11 @@ if TYPE_CHECKING:
     from optilock.plain_fields import PlainFields
 
     _Fields = tuple[Sequence[ModelField], PlainFields | None]
-    _Guard = tuple[str, Callable[..., object], Any]
 
-__all__ = ["Lock", "wrap"]
+__all__ = ["Lock"]
 
+#: What a manager of Django's may have been given in place of its own.
+_METHODS_OF_MANAGER = ("get_queryset", "using")
 #: What a save calls, in this order.
 _METHODS = ("save_base", "_save_table", "_do_update")
 
@@ -55,7 +51,7 @@ class Lock:
         self.field = field
         #: For ``fast_update``: each table's fields, and those of them it writes.
         self.plain_fields: dict[type[models.Model], _Fields] = {}
-        #: For ``fast_insert``: the same of an INSERT, with the key and without.
+        #: For ``fast_insert``: the same, with the key and without.
         self.plain_inserts: dict[tuple[type[models.Model], bool], _Fields] = {}
 
     def put_on(self, model: type[models.Model]) -> None:
@@ -69,17 +65,7 @@ class Lock:
         own = vars(model)
         self._has_own_update = "_do_update" in own
         self._has_own = not own.keys().isdisjoint(_METHODS)
-        # VersionedModel has its own ways to load a row.
-        is_alone = not hasattr(model, "remember_loaded")
-        if is_alone:
-            keys.watch_loading(model)
-        for name, guard, method in _guards_of(self):
-            if name in own:
-                wrap(model, name, guard)
-            elif is_alone or name != "refresh_from_db":
-                if name[0] != "_":
-                    describe_as(method, getattr(model, name))
-                setattr(model, name, method)
+        put_guards(self, model)
         self._guards = [own[name] for name in _METHODS]
         self._guard = self._guards[-1]
         rollback.watch_connections()
@@ -100,16 +86,12 @@ class Lock:
                 too: a row that one of somebody's own hides stays hidden.
         """
         behind = super(self.model, instance)._do_update  # type: ignore[misc]
-        if table is not None:
-            manager: Any = table._base_manager
-            own = vars(manager)
-            if (
-                type(manager) is not models.Manager
-                or manager._queryset_class is not models.QuerySet  # type: ignore[attr-defined]  # not in the stubs
-                or "get_queryset" in own
-                or "using" in own
-            ):
-                return False
+        if table is not None and (
+            type(manager := table._base_manager) is not models.Manager
+            or manager._queryset_class is not models.QuerySet  # type: ignore[attr-defined]  # not in the stubs
+            or not vars(manager).keys().isdisjoint(_METHODS_OF_MANAGER)
+        ):
+            return False
         return (
             type(instance)._do_update is self._guard
             and not self._has_own_update
@@ -241,23 +223,17 @@ class Lock:
                 known = vars(instance._state)
                 known["_optilock_guarded"] = True
                 if loaded.NAME in known:  # nearly always the row was written whole
-                    done = not update_fields and loaded.note_row(
-                        instance, cls, connection
-                    )
+                    is_whole = not update_fields
+                    done = is_whole and loaded.note_row(instance, cls, connection)
                 else:  # where only the key is remembered, it is known already
-                    done = keys.KEY in known and not hasattr(
-                        instance, "remember_loaded"
-                    )
+                    is_alone = not hasattr(instance, "remember_loaded")
+                    done = is_alone and keys.KEY in known
                 if not done:
-                    self._note_saved(instance, cls, using, update_fields)
+                    _note_saved(self, instance, cls, using, update_fields)
                 return True
         is_insert, updated = force_insert or (is_locked and was_new), False
         if is_insert and not (raw or force_update or update_fields or kwargs):
-            connection = fast_insert.insert_row(self, cls, instance, save_table, using)
-            if connection is not None:
-                is_whole = getattr(instance, "remember_loaded", False)
-                if not (is_whole and loaded.note_row(instance, cls, connection)):
-                    self._note_saved(instance, cls, using, None, updated=False)
+            if _insert(self, instance, save_table, cls, using):
                 return False
         elif not (is_insert or is_locked or was_new or raw or kwargs):
             updated = fast_update.update_further_row(
@@ -269,29 +245,8 @@ class Lock:
             )
         if raw and not is_locked:
             bump_parent(self.field, instance, cls, using, updated, was_new)
-        self._note_saved(instance, cls, using, update_fields, raw, updated)
+        _note_saved(self, instance, cls, using, update_fields, raw, updated)
         return updated
-
-    def _note_saved(
-        self,
-        instance: models.Model,
-        table: type[models.Model],
-        using: str,
-        update_fields: Collection[str] | None,
-        raw: bool = False,
-        updated: bool = True,
-    ) -> None:
-        """Remember what was written, and under which key."""
-        if getattr(instance, "remember_loaded", False):
-            names = {*update_fields, self.field.name} if update_fields else None
-            loaded.note_table(
-                instance, table, using, names=names, raw=raw, updated=updated
-            )
-            is_known = not update_fields or keys.remembers_key(instance)
-        else:
-            is_known = updated and not raw and keys.KEY in vars(instance._state)
-        if not is_known and table is instance._meta.concrete_model:
-            keys.note_key(instance, using)
 
     # --- the whole save --------------------------------------------------
 
@@ -327,62 +282,42 @@ class Lock:
         raise not_called("Model._do_update()", fact)
 
 
-def _guards_of(lock: Lock) -> list[_Guard]:
-    """Return the names of methods, their guards, and what calls these.
+def _insert(
+    lock: Lock,
+    instance: models.Model,
+    save_table: Callable[..., bool],
+    table: type[models.Model],
+    using: str,
+) -> bool:
+    """Insert a row by the short way, if it can be taken, and remember it."""
+    connection = fast_insert.insert_row(lock, table, instance, save_table, using)
+    if connection is None:
+        return False
+    is_whole = getattr(instance, "remember_loaded", False)
+    if not (is_whole and loaded.note_row(instance, table, connection)):
+        _note_saved(lock, instance, table, using, None, updated=False)
+    return True
 
-    What calls them is for a model that doesn't define the method itself. All of them
-    share what they know: there may be thousands of models, in migrations each of them
-    many times over, and Python's garbage collector looks at every object there is.
-    """
-    model: Any = lock.model
-    validate = partial(keys.validate, model)
 
-    def save_base(self: Any, *args: Any, **kwargs: Any) -> None:
-        lock.save_base(self, super(model, self).save_base, *args, **kwargs)
-
-    def _save_table(self: Any, *args: Any, **kwargs: Any) -> bool:
-        return lock.save_table(self, super(model, self)._save_table, *args, **kwargs)
-
-    def _do_update(self: Any, *args: Any, **kwargs: Any) -> object:
-        return lock.do_update(self, super(model, self)._do_update, *args, **kwargs)
-
-    def validate_unique(self: Any, *args: Any, **kwargs: Any) -> None:
-        validate(self, super(model, self).validate_unique, *args, **kwargs)
-
-    def validate_constraints(self: Any, *args: Any, **kwargs: Any) -> None:
-        validate(self, super(model, self).validate_constraints, *args, **kwargs)
-
-    def refresh_from_db(self: Any, *args: Any, **kwargs: Any) -> None:
-        refresh(self, super(model, self).refresh_from_db, *args, **kwargs)
-
-    return [
-        ("save_base", lock.save_base, save_base),
-        ("_save_table", lock.save_table, _save_table),
-        ("_do_update", lock.do_update, _do_update),
-        ("validate_unique", validate, validate_unique),
-        ("validate_constraints", validate, validate_constraints),
-        ("refresh_from_db", refresh, refresh_from_db),
-    ]
+def _note_saved(
+    lock: Lock,
+    instance: models.Model,
+    table: type[models.Model],
+    using: str,
+    update_fields: Collection[str] | None,
+    raw: bool = False,
+    updated: bool = True,
+) -> None:
+    """Remember what was written, and under which key."""
+    if getattr(instance, "remember_loaded", False):
+        names = {*update_fields, lock.field.name} if update_fields else None
+        loaded.note_table(instance, table, using, names=names, raw=raw, updated=updated)
+        is_known = not update_fields or keys.remembers_key(instance)
+    else:
+        is_known = updated and not raw and keys.KEY in vars(instance._state)
+    if not is_known and table is instance._meta.concrete_model:
+        keys.note_key(instance, using)
 
 
 def _function(method: object) -> object:
     return method.__func__ if type(method) is MethodType else None
-
-
-def wrap(
-    model: type[models.Model], name: str, guard: Callable[..., object]
-) -> Callable[..., object]:
-    """Put ``guard`` around a method, as a decorator in the class body would.
-
-    What the class body defines is called by the guard; what it doesn't is
-    looked up behind the model when called, so that mixins keep their place.
-    """
-    own = vars(model).get(name)
-
-    @wraps(getattr(model, name))
-    def method(self: models.Model, *args: object, **kwargs: object) -> object:
-        inner = MethodType(own, self) if own else getattr(super(model, self), name)
-        return guard(self, inner, *args, **kwargs)
-
-    setattr(model, name, method)
-    return method

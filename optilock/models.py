@@ -15,7 +15,7 @@ from optilock import keys
 from optilock.deleting import delete_checked, is_djangos
 from optilock.exceptions import refusal
 from optilock.fields import IntegerVersionField
-from optilock.lock import wrap
+from optilock.guarding import wrap
 from optilock.managers import put_under_managers
 from optilock.merging import save_merging
 from optilock.query import VersionedManager

@@ -33,14 +33,14 @@ if TYPE_CHECKING:
 
     from optilock.rows import ModelField
 
-    Test = Callable[[Any], object]
+    Test = Callable[..., object]
     Way = tuple[ModelField, type | None, Test]
 
 #: The lookups that mean ``=`` and nothing else.
 _EXACT = (Exact, IntegerFieldExact)
 
-#: How many texts a connection remembers. Few programs have as many; those that
-#: name ever new combinations of `update_fields` start over.
+#: How many texts a connection remembers, and a table parts of its fields. Few programs
+#: have as many; those that name ever new combinations of `update_fields` start over.
 MAX_KNOWN = 500
 
 # The methods that make the parameter of a value.
@@ -69,6 +69,7 @@ class PlainFields:
     Attributes:
         fields: the fields.
         is_placed: whether one of them may have SQL around its value.
+        set_their_own: whether each ``pre_save()`` sets nothing but its own value.
         ways: for each field, the type whose values are bound as they are; and with the
             field the type, and a test, whose values needn't go through
             ``get_prep_value()``.
@@ -88,12 +89,10 @@ class PlainFields:
             if getattr(ask, "__func__", None) is not models.Field.pre_save
         ]
         # Others may set more than their own value, which is read in between then.
-        set_their_own = all(_sets_its_own(fields[index]) for index, _ in self._own)
-        self._read = (
-            attrgetter(*[field.attname for field in fields])
-            if set_their_own and len(fields) > 1
-            else None
-        )
+        self.set_their_own = all(_sets_its_own(fields[index]) for index, _ in self._own)
+        own = {index for index, _ in self._own}
+        read = [one.attname for index, one in enumerate(fields) if index not in own]
+        self._read = attrgetter(*read) if self.set_their_own and len(read) > 1 else None
         known = (type(way[0]) for same, way in self.ways if same or way[1])
         # With those that their methods call.
         self.kinds = tuple(
@@ -126,12 +125,12 @@ class PlainFields:
             return [ask(instance, add) for ask in asked]
         values = [*self._read(instance)]  # all that Django's own does
         for index, ask in self._own:
-            values[index] = ask(instance, add)
+            values.insert(index, ask(instance, add))
         return values
 
     def params(
         self, connection: BaseDatabaseWrapper, values: Sequence[object]
-    ) -> list[Any] | None:
+    ) -> list[object] | None:
         """Return what is bound for values, ``None`` if a compiler is needed for one.
 
         Args:
@@ -196,7 +195,7 @@ def columns_of(
     methods = chain.from_iterable(map(METHODS_OF_FIELD, plain.kinds))
     is_usual = are_djangos(*methods)
 
-    def column(field: ModelField, way: tuple[Any, Any]) -> list[object]:
+    def column(field: ModelField, way: tuple[type | None, Way]) -> list[object]:
         unchanged, (_, ready, is_ready) = way
         values = [*map(attrgetter(field.attname), objs)]
         kinds = {*map(type, values)}
@@ -227,6 +226,6 @@ def exact_param(
     return field.get_db_prep_value(value, connection, prepared=True)
 
 
-def _is_plain_exact(lookup: Any) -> bool:
+def _is_plain_exact(lookup: type) -> bool:
     """Tell whether a lookup of a key that is another table's means ``=``."""
-    return issubclass(lookup, Exact) and are_djangos(lookup, lookup.as_sql)
+    return issubclass(lookup, Exact) and are_djangos(lookup, lookup.as_sql)  # type: ignore[arg-type]  # a class has a hash

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from django.db.models.sql import UpdateQuery
 from django.db.models.sql.where import WhereNode
@@ -42,7 +42,7 @@ Statement = tuple[str, tuple[Any, ...]]
 #: Where a connection has its texts.
 KNOWN = "_optilock_known"
 #: Stands for a text that it doesn't know.
-NEVER: Any = object()
+NEVER: Final = object()
 
 _COLUMN = attrgetter("column")
 

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from django.db import connections, models, transaction
 from django.db.models.constants import OnConflict
 
-from optilock import attempts, bulk, fast_insert, fast_read, keys, loaded, rollback
+from optilock import attempts, bulk, fast_insert, fast_read, loaded, rollback
 from optilock.deferring import DeferringQuerySet
 from optilock.expressions import NextVersion
 from optilock.fields import IntegerVersionField
+from optilock.inserted import note_inserted, put_back_if_it_fails
 from optilock.lost_transactions import saying_if_unknown
 from optilock.relations import RelationsMixin
 from optilock.rows import ModelField, own_field, version_field
@@ -194,9 +195,9 @@ class VersionedQuerySet(DeferringQuerySet[_M_co]):
         for obj in objs:
             if vars(obj._state).get("adding") is False and not obj._is_pk_set():  # type: ignore[attr-defined]  # not in the stubs
                 obj._state.adding = True  # a copy, made by setting the pk to None
-        with _put_back_if_it_fails(objs, version) as before:
+        with put_back_if_it_fails(objs, version) as before:
             created = super().bulk_create(objs, **kwargs)
-        _note_inserted(
+        note_inserted(
             objs,
             before,
             connections[self.db],
@@ -212,34 +213,28 @@ class VersionedQuerySet(DeferringQuerySet[_M_co]):
         self,
         objs: Sequence[models.Model],
         fields: Sequence[ModelField],
-        returning_fields: Sequence[ModelField] | None = None,
-        raw: bool = False,
-        using: str | None = None,
-        on_conflict: OnConflict | None = None,
+        *args: object,
         **kwargs: Any,
     ) -> object:
         version, insert = self._version_field(), super()._insert  # type: ignore[misc]  # not in the stubs
-        self._for_write = True
-        using = using or self.db
-        kwargs |= {
-            "returning_fields": returning_fields,
-            "raw": raw,
-            "using": using,
-            "on_conflict": on_conflict,
-        }
         if version is None:
-            return insert(objs, fields=fields, **kwargs)
+            return insert(objs, fields, *args, **kwargs)
+        on_conflict = kwargs.get("on_conflict")
         if on_conflict == OnConflict.UPDATE:
             insert = partial(upsert, insert, version)
+        self._for_write = True
+        using = kwargs.get("using") or self.db
         # Django 6.1 sends it without a block, if it is the only one.
         with saying_if_unknown(using, f"the insert of {self.model._meta.label}"):
-            if not raw and on_conflict is None and fast_insert.is_djangos(insert):
+            is_plain = not (args or on_conflict or kwargs.get("raw"))
+            if is_plain and fast_insert.is_djangos_insert(insert):
+                returning = kwargs.get("returning_fields")
                 rows = fast_insert.insert_rows(
-                    version.lock, objs, fields, returning_fields, using
+                    version.lock, objs, fields, returning, using
                 )
                 if rows is not None:
                     return rows
-            return insert(objs, fields=fields, **kwargs)
+            return insert(objs, *args, fields=fields, **kwargs)
 
     _insert.alters_data = True  # type: ignore[attr-defined]
     _insert.queryset_only = False  # type: ignore[attr-defined]
@@ -274,8 +269,6 @@ class VersionedQuerySet(DeferringQuerySet[_M_co]):
 
 
 if TYPE_CHECKING:
-    from django.db.backends.base.base import BaseDatabaseWrapper
-
     #: Of a manager.
     Deconstructed = tuple[
         bool, str | None, str | None, Sequence[object] | None, dict[str, object] | None
@@ -328,27 +321,6 @@ class VersionedManager(RelationsMixin, _ManagerBase[_M_co]):
 
 
 @contextmanager
-def _put_back_if_it_fails(
-    objs: Sequence[models.Model], version: IntegerVersionField
-) -> Iterator[list[dict[str, object]]]:
-    """Put the objects' states and versions back if they can't be inserted.
-
-    Returns:
-        What each object's state held before.
-    """
-    states = [vars(obj._state).copy() for obj in objs]
-    numbers = [vars(obj).get(version.attname, rollback.ABSENT) for obj in objs]
-    try:
-        yield states
-    except BaseException:
-        for obj, state, number in zip(objs, states, numbers, strict=True):
-            vars(obj._state).clear()
-            vars(obj._state).update(state)
-            rollback.put(obj, version.attname, number)
-        raise
-
-
-@contextmanager
 def _block_of_several(using: str) -> Iterator[None]:
     """Open a block for several statements, which ends another only as Django would.
 
@@ -366,52 +338,3 @@ def _block_of_several(using: str) -> Iterator[None]:
         if goes_on and connection.in_atomic_block:
             connection.needs_rollback = False
         raise
-
-
-def _note_inserted(
-    objs: Sequence[models.Model],
-    before: Sequence[dict[str, object]],
-    connection: BaseDatabaseWrapper,
-    version: IntegerVersionField,
-    *,
-    is_ignoring: bool,
-    is_updating: bool,
-) -> None:
-    """Note what is known of objects' rows, until the INSERT is rolled back.
-
-    Args:
-        objs: what was inserted.
-        before: what their states held before.
-        connection: that to their database.
-        version: the model's version field.
-        is_ignoring: whether there may have been rows already.
-        is_updating: the same, and what is known of them is noted.
-    """
-    log = rollback.log_of(connection)
-    for obj, old in zip(objs, before, strict=True):
-        state = obj._state
-        if log is not None:
-            absent = rollback.ABSENT
-            log.append(state, "adding", old.get("adding", absent), state.adding)
-            log.append(state, "db", old.get("db", absent), state.db)
-        if not obj._is_pk_set():  # type: ignore[attr-defined]  # not in the stubs
-            continue  # a database that doesn't tell the keys
-        is_known = loaded.NAME in vars(state) and loaded.recall(obj) is not None
-        if is_known and not (is_ignoring or is_updating):
-            values = vars(obj)
-            loaded.note(
-                obj,
-                connection.alias,
-                {
-                    field.attname: loaded.UNKNOWN
-                    if field.generated
-                    else values.get(field.attname, loaded.UNKNOWN)
-                    for field in obj._meta.concrete_fields
-                },
-            )
-        elif is_known:
-            keys.note_key(obj, connection.alias)
-        else:
-            keys.note_new_key(obj, log)
-        if is_ignoring:
-            vars(obj).pop(version.attname, None)

@@ -6,6 +6,7 @@ from decimal import Decimal
 
 import pytest
 from around import spy, statements, undone
+from django.apps.registry import Apps
 from django.db import (
     DatabaseError,
     IntegrityError,
@@ -28,6 +29,7 @@ from testapp import models
 
 from optilock import (
     RecordModifiedError,
+    VersionedModel,
     fast_insert,
     get_version_field,
     plain_sql,
@@ -53,7 +55,7 @@ def compiles_nothing(monkeypatch):
         raise AssertionError("compiled")
 
     monkeypatch.setattr(fast_insert, "_learn", compiled)
-    monkeypatch.setattr(fast_insert, "_is_djangos", lambda *args: True)
+    monkeypatch.setattr(fast_insert, "_sends_as_usual", lambda *args: True)
     monkeypatch.setattr(InsertQuery, "insert_values", compiled)
 
 
@@ -101,6 +103,9 @@ def test_the_second_row_compiles_nothing(insert, monkeypatch):
     second.save()
 
 
+@pytest.mark.skipif(
+    connection.vendor == "postgresql", reason="UNNEST() has the types of the columns"
+)
 @pytest.mark.django_db
 def test_any_number_of_rows_compiles_nothing_once_several_were_inserted(monkeypatch):
     models.LockedKinds.objects.bulk_create(models.LockedKinds() for _ in range(2))
@@ -188,6 +193,104 @@ def test_an_object_holds_the_moment_that_is_in_its_row(insert):
         row = models.Badge(number=number)
         insert(row)
         assert row.modified == models.Badge.objects.get(number=number).modified
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("model", [models.UUIDKey, models.StringKeyAlone])
+def test_an_object_that_holds_no_version_is_inserted_at_one(model, insert):
+    values = {"code": "a"} if model is models.StringKeyAlone else {}
+    for _ in range(2):
+        row = model(name="one", **values)
+        del row.version
+        insert(row)
+        assert row.version == 1
+        row.delete()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_column_whose_type_was_changed_takes_the_new_values():
+    """On PostgreSQL, the text of many rows has the types of their columns."""
+
+    def state(field):
+        apps = Apps()
+        meta = type("Meta", (), {"app_label": "testapp", "apps": apps})
+        members = {"__module__": __name__, "Meta": meta, "amount": field}
+        return type(Model)("Retyped", (VersionedModel,), members)
+
+    before = state(fields.IntegerField())
+    after = state(fields.DecimalField(max_digits=9, decimal_places=2))
+    with connection.schema_editor() as editor:
+        editor.create_model(before)
+    try:
+        before.objects.bulk_create(before(amount=number) for number in range(2))
+        old, new = (model._meta.get_field("amount") for model in (before, after))
+        with connection.schema_editor() as editor:
+            editor.alter_field(before, old, new)
+        amounts = [Decimal("1.99"), Decimal("2.50")]
+        after.objects.bulk_create(after(amount=amount) for amount in amounts)
+        found = after.objects.filter(amount__in=amounts).count()
+    finally:
+        with connection.schema_editor() as editor:
+            editor.delete_model(after)
+    assert found == 2
+
+
+@pytest.mark.django_db
+def test_tables_are_named_as_the_backend_names_them_now(insert, monkeypatch):
+    """A backend that keeps tenants apart may say another name for each."""
+    insert(models.LockedKinds())
+    ops = type(connection.ops)
+    original = ops.quote_name
+    seen = []
+
+    def wrapper(execute, sql, params, many, context):
+        if sql.startswith("INSERT"):
+            seen.append(sql)
+            raise DatabaseError("not to be executed")
+        return execute(sql, params, many, context)
+
+    def quote_name(self, name):
+        name = "of_another" if name == "testapp_lockedkinds" else name
+        return original(self, name)
+
+    monkeypatch.setattr(ops, "quote_name", quote_name)
+    in_block = transaction.atomic()
+    with connection.execute_wrapper(wrapper), pytest.raises(DatabaseError), in_block:
+        insert(models.LockedKinds(pk=5))
+    assert "of_another" in seen[0]
+
+
+@pytest.mark.django_db
+def test_a_field_that_sets_others_is_left_to_django(insert, monkeypatch):
+    """An `upload_to` may; Django 6.1 asks for all values twice then."""
+
+    def pre_save(self, instance, add):
+        if self.name == "text":
+            instance.long = "set by another"
+        return getattr(instance, self.attname)
+
+    monkeypatch.setattr(fields.CharField, "pre_save", pre_save, raising=False)
+    monkeypatch.setattr(
+        models.LockedKinds._meta.get_field("version").lock, "plain_inserts", {}
+    )
+    found = []
+    for is_known in (True, False):
+        monkeypatch.setattr(fast_insert, "IS_KNOWN", is_known)
+        row = models.LockedKinds(text="one")
+        insert(row)
+        found.append(in_row(row)["long"])
+    assert found[0] == found[1]
+
+
+@pytest.mark.skipif(
+    not hasattr(Model, "_assign_returned_values"), reason="came with Django 6.0"
+)
+@pytest.mark.django_db
+def test_a_models_own_way_to_take_what_is_returned_is_called(monkeypatch):
+    models.LockedKinds().save()
+    calls = spy(monkeypatch, models.LockedKinds, "_assign_returned_values")
+    models.LockedKinds().save()
+    assert len(calls) == 1
 
 
 @pytest.mark.django_db

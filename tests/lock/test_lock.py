@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+from inspect import signature
+
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.db import models as django_models
@@ -10,7 +13,13 @@ from django.test.utils import isolate_apps
 from factories import AccountFactory
 from testapp.models import Account, LockedByField
 
-from optilock import IntegerVersionField, RecordModifiedError, fast_update, keys
+from optilock import (
+    IntegerVersionField,
+    RecordModifiedError,
+    VersionedModel,
+    fast_update,
+    keys,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -112,3 +121,47 @@ def test_an_insert_forced_for_a_loaded_object_is_no_reason_to_complain(account):
     Account.objects.all()._raw_delete("default")
     account.save(force_insert=True)
     assert Account.objects.get().pk == account.pk
+
+
+@isolate_apps("testapp")
+def test_a_models_own_refresh_is_called_as_it_is():
+    class Own(VersionedModel):
+        class Meta:
+            app_label = "testapp"
+
+        def refresh_from_db(self, db=None, fields=None):
+            self.asked = db, fields
+
+    own = Own()
+    own.refresh_from_db("default", ["version"])
+    assert own.asked == ("default", ["version"])
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "from_db",
+        "refresh_from_db",
+        "save_base",
+        "validate_constraints",
+        "validate_unique",
+    ],
+)
+def test_methods_are_described_as_djangos(name):
+    ours, theirs = getattr(LockedByField, name), getattr(django_models.Model, name)
+    assert signature(ours) == signature(theirs)
+    assert (ours.__name__, ours.__doc__) == (theirs.__name__, theirs.__doc__)
+
+
+@isolate_apps("testapp")
+def test_a_method_of_a_mixin_may_be_anything_that_can_be_called():
+    class Mixin:
+        validate_unique = partial(print, end="")
+
+    class Mixed(Mixin, django_models.Model):
+        version = IntegerVersionField()
+
+        class Meta:
+            app_label = "testapp"
+
+    Mixed().validate_unique()
