@@ -210,23 +210,19 @@ class VersionedQuerySet(DeferringQuerySet[_M_co]):
     bulk_create.alters_data = True  # type: ignore[attr-defined]
 
     def _insert(
-        self,
-        objs: Sequence[models.Model],
-        fields: Sequence[ModelField],
-        *args: object,
-        **kwargs: Any,
+        self, objs: Sequence[models.Model], *args: object, **kwargs: Any
     ) -> object:
         version, insert = self._version_field(), super()._insert  # type: ignore[misc]  # not in the stubs
         if version is None:
-            return insert(objs, fields, *args, **kwargs)
-        on_conflict = kwargs.get("on_conflict")
+            return insert(objs, *args, **kwargs)
+        fields, on_conflict = kwargs.get("fields", ()), kwargs.get("on_conflict")
+        is_plain = fields and not (args or on_conflict or kwargs.get("raw"))
         if on_conflict == OnConflict.UPDATE:
             insert = partial(upsert, insert, version)
         self._for_write = True
         using = kwargs.get("using") or self.db
         # Django 6.1 sends it without a block, if it is the only one.
         with saying_if_unknown(using, f"the insert of {self.model._meta.label}"):
-            is_plain = not (args or on_conflict or kwargs.get("raw"))
             if is_plain and fast_insert.is_djangos_insert(insert):
                 returning = kwargs.get("returning_fields")
                 rows = fast_insert.insert_rows(
@@ -234,7 +230,7 @@ class VersionedQuerySet(DeferringQuerySet[_M_co]):
                 )
                 if rows is not None:
                     return rows
-            return insert(objs, *args, fields=fields, **kwargs)
+            return insert(objs, *args, **kwargs)
 
     _insert.alters_data = True  # type: ignore[attr-defined]
     _insert.queryset_only = False  # type: ignore[attr-defined]
