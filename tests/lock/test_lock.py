@@ -156,7 +156,7 @@ def test_methods_are_described_as_djangos(name):
 @isolate_apps("testapp")
 def test_a_method_of_a_mixin_may_be_anything_that_can_be_called():
     class Mixin:
-        validate_unique = partial(print, end="")
+        validate_unique = staticmethod(partial(print, end=""))
 
     class Mixed(Mixin, django_models.Model):
         version = IntegerVersionField()

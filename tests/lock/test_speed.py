@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from around import calls_of
 from django.apps.registry import Apps
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import BigIntegerField, Model
 from django.db.models.sql.compiler import SQLUpdateCompiler
 from testapp import models
@@ -87,8 +87,10 @@ def test_inserting_calls_no_more_functions_than_djangos(locked, insert):
         insert(model)
     djangos = calls_of(lambda: insert(models.UnlockedKinds))
     ours = calls_of(lambda: insert(locked))
-    # With the field alone, bulk_create() is Django's.
-    assert len(ours) <= 1.1 * len(djangos)
+    # With the field alone bulk_create() is Django's, and the text of several rows is,
+    # with the types of their columns, on PostgreSQL.
+    is_djangos = connection.vendor == "postgresql"
+    assert len(ours) <= (1.2 if is_djangos else 1.1) * len(djangos)
 
 
 def objects_left_by(declare):
