@@ -114,7 +114,7 @@ def test_declaring_a_model_leaves_few_objects_behind():
     plain = objects_left_by(lambda: declare(Model, version=BigIntegerField()))
     alone = objects_left_by(lambda: declare(Model, version=IntegerVersionField()))
     whole = objects_left_by(lambda: declare(VersionedModel))
-    assert max(alone, whole) <= plain + 40
+    assert max(alone, whole) <= plain + 45
 
 
 @pytest.mark.django_db
