@@ -307,6 +307,22 @@ def test_what_is_read_back_is_converted(insert, monkeypatch):
     assert row.colour == "BLUE"
 
 
+@pytest.mark.django_db
+def test_what_the_backend_converts_is_read_by_django(insert, monkeypatch):
+    vars(connections["default"]).pop("_optilock_known", None)
+    ops = type(connection.ops)
+
+    def get_db_converters(self, expression):
+        return [lambda value, expression, connection: int(value)]
+
+    monkeypatch.setattr(ops, "get_db_converters", get_db_converters)
+    for _ in range(2):
+        author = models.Author()
+        insert(author)
+        assert type(author.pk) is int
+    vars(connections["default"]).pop("_optilock_known", None)
+
+
 @pytest.mark.skipif(
     connection.vendor == "postgresql", reason="psycopg tells of a key in no other way"
 )

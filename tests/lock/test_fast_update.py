@@ -36,7 +36,7 @@ from hypothesis import strategies as st
 from kinds import KINDS, in_memory, in_row
 from testapp import models
 
-from optilock import RecordModifiedError, fast_update, plain_sql
+from optilock import RecordModifiedError, fast_update, plain_fields, plain_sql
 
 DAY = datetime.date(2024, 2, 29)
 MOMENT = datetime.datetime(2024, 2, 29, 12, 0, tzinfo=datetime.timezone.utc)
@@ -347,6 +347,7 @@ def test_renamed_thing_is_called_by_its_new_name(owner, attribute, monkeypatch):
 @pytest.mark.django_db
 def test_connection_remembers_a_limited_number_of_statements(monkeypatch):
     monkeypatch.setattr(plain_sql, "MAX_KNOWN", 3)
+    monkeypatch.setattr(plain_fields, "MAX_KNOWN", 3)
     instance = known(models.LockedWide)
     for number in range(10):
         instance.save(update_fields=[f"field{number}"])
