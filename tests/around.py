@@ -7,7 +7,8 @@ import sys
 from contextlib import contextmanager
 from functools import wraps
 
-from django.db import connections, transaction
+import pytest
+from django.db import DatabaseError, connections, transaction
 from django.test.utils import CaptureQueriesContext
 
 TRANSACTIONS = "BEGIN", "COMMIT", "SAVEPOINT", "RELEASE", "ROLLBACK TO"
@@ -21,6 +22,35 @@ def statements(using="default"):
         yield found
     sent = [query["sql"] for query in context.captured_queries]
     found += [sql for sql in sent if not sql.startswith(TRANSACTIONS)]
+
+
+@contextmanager
+def refusing(verb="", using="default"):
+    """Let the first statement that begins with the verb fail, and collect it."""
+    found = []
+
+    def wrapper(execute, sql, params, many, context):
+        if sql.startswith(verb):
+            found.append(sql)
+            raise DatabaseError("not to be executed")
+        return execute(sql, params, many, context)
+
+    connection = connections[using]
+    with connection.execute_wrapper(wrapper), pytest.raises(DatabaseError):
+        yield found
+
+
+@contextmanager
+def connected_with(options, using):
+    """Connect to a database anew, with these options more."""
+    original = connections[using]
+    connections[using] = original.copy()
+    connections[using].settings_dict["OPTIONS"].update(options)
+    try:
+        yield
+    finally:
+        connections[using].close()
+        connections[using] = original
 
 
 @contextmanager

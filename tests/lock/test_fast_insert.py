@@ -5,10 +5,9 @@ from __future__ import annotations
 from decimal import Decimal
 
 import pytest
-from around import spy, statements, undone
+from around import connected_with, refusing, spy, statements, undone
 from django.apps.registry import Apps
 from django.db import (
-    DatabaseError,
     IntegrityError,
     connection,
     connections,
@@ -38,16 +37,18 @@ from optilock import (
 ROWS = st.lists(st.fixed_dictionaries({}, optional=KINDS), min_size=1, max_size=4)
 
 WAYS = {
-    "save": lambda obj, using="default": obj.save(using=using),
-    "bulk_create": lambda obj, using="default": (
-        type(obj).objects.using(using).bulk_create([obj])
-    ),
+    "save": lambda obj: obj.save(),
+    "bulk_create": lambda obj: type(obj).objects.bulk_create([obj]),
 }
 
 
 @pytest.fixture(params=WAYS)
 def insert(request):
     return WAYS[request.param]
+
+
+def forget_texts():
+    vars(connections["default"]).pop("_optilock_known", None)
 
 
 def compiles_nothing(monkeypatch):
@@ -188,7 +189,7 @@ def test_what_the_database_makes_of_a_row_is_read_back():
 
 @pytest.mark.django_db
 def test_an_object_holds_the_moment_that_is_in_its_row(insert):
-    vars(connections["default"]).pop("_optilock_known", None)
+    forget_texts()
     for number in range(2):
         row = models.Badge(number=number)
         insert(row)
@@ -241,21 +242,13 @@ def test_tables_are_named_as_the_backend_names_them_now(insert, monkeypatch):
     insert(models.LockedKinds())
     ops = type(connection.ops)
     original = ops.quote_name
-    seen = []
-
-    def wrapper(execute, sql, params, many, context):
-        if sql.startswith("INSERT"):
-            seen.append(sql)
-            raise DatabaseError("not to be executed")
-        return execute(sql, params, many, context)
 
     def quote_name(self, name):
         name = "of_another" if name == "testapp_lockedkinds" else name
         return original(self, name)
 
     monkeypatch.setattr(ops, "quote_name", quote_name)
-    in_block = transaction.atomic()
-    with connection.execute_wrapper(wrapper), pytest.raises(DatabaseError), in_block:
+    with refusing("INSERT") as seen, transaction.atomic():
         insert(models.LockedKinds(pk=5))
     assert "of_another" in seen[0]
 
@@ -309,7 +302,7 @@ def test_what_is_read_back_is_converted(insert, monkeypatch):
 
 @pytest.mark.django_db
 def test_what_the_backend_converts_is_read_by_django(insert, monkeypatch):
-    vars(connections["default"]).pop("_optilock_known", None)
+    forget_texts()
     ops = type(connection.ops)
 
     def get_db_converters(self, expression):
@@ -320,7 +313,7 @@ def test_what_the_backend_converts_is_read_by_django(insert, monkeypatch):
         author = models.Author()
         insert(author)
         assert type(author.pk) is int
-    vars(connections["default"]).pop("_optilock_known", None)
+    forget_texts()
 
 
 @pytest.mark.skipif(
@@ -338,7 +331,7 @@ def test_a_database_that_can_t_return_columns_tells_the_key_as_it_can(monkeypatc
 
 @pytest.mark.django_db
 def test_rows_are_written_as_the_backend_writes_them(monkeypatch):
-    vars(connections["default"]).pop("_optilock_known", None)
+    forget_texts()
     ops = type(connection.ops)
     original = ops.bulk_insert_sql
 
@@ -354,7 +347,7 @@ def test_rows_are_written_as_the_backend_writes_them(monkeypatch):
 
 
 @pytest.mark.django_db
-def test_rows_keep_the_order_they_are_given(insert):
+def test_rows_keep_the_order_they_are_given():
     author = models.Author.objects.create()
     for number in range(3):
         models.Chapter.objects.create(author=author, title=str(number))
@@ -491,17 +484,8 @@ def test_backend_s_own_compiler_is_used(of, insert, monkeypatch):
 )
 def test_renamed_thing_is_called_by_its_new_name(owner, attribute, insert, monkeypatch):
     insert(models.LockedKinds())
-    seen = []
-
-    def wrapper(execute, sql, params, many, context):
-        if sql.startswith("INSERT"):
-            seen.append(sql)
-            raise DatabaseError("not to be executed")
-        return execute(sql, params, many, context)
-
     monkeypatch.setattr(owner, attribute, "another_name")
-    in_block = transaction.atomic()
-    with connection.execute_wrapper(wrapper), pytest.raises(DatabaseError), in_block:
+    with refusing("INSERT") as seen, transaction.atomic():
         insert(models.LockedKinds(pk=5))
     assert "another_name" in seen[0]
 
@@ -509,7 +493,7 @@ def test_renamed_thing_is_called_by_its_new_name(owner, attribute, insert, monke
 @pytest.mark.django_db
 def test_connection_remembers_a_limited_number_of_statements(monkeypatch):
     monkeypatch.setattr(plain_sql, "MAX_KNOWN", 1)
-    vars(connections["default"]).pop("_optilock_known", None)
+    forget_texts()
     for model in (models.LockedKinds, models.UUIDKey, models.Badge):
         row = model(**({"number": 1} if model is models.Badge else {}))
         row.save()
@@ -565,11 +549,8 @@ def test_a_version_that_is_given_is_kept_and_a_copy_starts_at_one(insert):
     ids=lambda options: next(iter(options)),
 )
 def test_parameters_bound_on_the_server(options):
-    original = connections["other"]
-    connections["other"] = original.copy()
-    connections["other"].settings_dict["OPTIONS"].update(options)
     rows = models.LockedKinds.objects.using("other")
-    try:
+    with connected_with(options, "other"):
         for number in range(1, 8):
             made = [
                 models.LockedKinds(number=number, long=None if number % 2 else "even")
@@ -579,6 +560,3 @@ def test_parameters_bound_on_the_server(options):
             models.LockedKinds(number=-number).save(using="other")
             assert rows.filter(number=number).count() == len(made)
         assert rows.filter(number__lt=0).count() == 7
-    finally:
-        connections["other"].close()
-        connections["other"] = original
